@@ -1,0 +1,36 @@
+# make demo: set up and see Holdfast do its main job.  make test: set up and run every check.
+.PHONY: install demo test lint bench clean
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+install: $(VENV)/.installed
+
+# Reinstalls only when what is to be installed has changed.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Holdfast needs Python 3.11 or newer; name one: make PYTHON=python3.12 install" >&2; exit 1; }
+	@test -x $(RUN) && $(RUN) -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); } || \
+		{ rm -rf $(VENV); echo "Python's venv module is incomplete; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing Holdfast into $(VENV); the first time this takes a few minutes."
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[postgres,demo,test]'
+	@touch $@
+
+demo: install
+	@$(VENV)/bin/holdfast demo
+
+lint: install
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+test: lint
+	$(RUN) -m pytest
+
+bench: install
+	$(RUN) -m tests.benchmarks
+
+clean:
+	rm -rf $(VENV) .holdfast

@@ -1,0 +1,98 @@
+"""What a campaign file says, as frozen models. Only what acts is here; see `later.py` for the rest."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from holdfast.audience.rules import Rule
+from holdfast.settings import Cap, SendPolicy
+from holdfast.units import Duration, Share
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+Purpose = Literal["marketing", "transactional"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Schedule(_Part):
+    """When the campaign runs by itself."""
+
+    cron: str = Field(description="Five cron fields: minute, hour, day, month, weekday.")
+    timezone: str | None = Field(None, description="IANA zone of the cron fields; default: the business's.")
+    on_missed: Literal["skip", "run"] = Field(
+        "skip", description="An occurrence found late (no worker was up): skip it, or run it all the same."
+    )
+    send_within: Duration | None = Field(
+        None, description="How late an occurrence may start and still run. Default: an hour."
+    )
+
+
+class Goal(_Part):
+    """What the campaign is for: the event that converts a customer, inside the window from enrollment."""
+
+    event: str = Field(description="`order`, or the name of an event.")
+    within: Duration
+
+
+class ReEntry(_Part):
+    """When a customer who was enrolled before may be enrolled again."""
+
+    after: Duration = Field(description="At least this long between the two occurrences.")
+
+
+class Variant(_Part):
+    """One of a step's alternative contents."""
+
+    weight: int = Field(gt=0, le=1_000_000, description="Its share, relative to the other variants' weights.")
+    template: str | None = Field(None, description="Default: the step's.")
+    coupon: str | None = Field(None, description="Code the template shows as `coupon`.")
+
+
+class Step(_Part):
+    """One timed send."""
+
+    id: Name
+    channels: list[Name] = Field(min_length=1, description="In order: the first one the customer can be reached on.")
+    template: str = Field(description="Path under templates/ without kind and extension, like `winback/hello`.")
+    after: Duration | None = Field(None, description="How long after the step before it; default: at once.")
+    if_: Rule | None = Field(None, alias="if", description="Sent only to those the rule matches at that time.")
+    coupon: str | None = Field(None, description="Code the template shows as `coupon`.")
+    variants: dict[Name, Variant] = Field(default_factory=dict)
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Campaign(_Part):
+    """One campaign file."""
+
+    campaign: Name = Field(description="The campaign's name; the file's name without .yaml.")
+    description: str = ""
+    owner: str = Field("", description="Who answers for it.")
+    purpose: Purpose = "marketing"
+    schedule: Schedule | None = None
+    audience: Rule = Field(description="The rule that selects its customers.")
+    goal: Goal | None = None
+    holdout: Share | None = Field(None, description="Share deliberately sent nothing; default: the project's.")
+    re_entry: Literal["never", "always"] | ReEntry = "never"
+    exit_when: list[Literal["converted", "unsubscribed"]] = Field(default_factory=list)
+    steps: list[Step] = Field(min_length=1)
+    send: SendPolicy | None = Field(None, description="Window and cap; default: the project's.")
+    in_doubt: Literal["hold", "resend"] = Field(
+        "hold", description="A message nobody can tell was taken: keep it so, or send it again."
+    )
+    in_doubt_after: Duration = Field(
+        timedelta(hours=24), description="How long to wait for proof before `in_doubt` acts."
+    )
+
+    @property
+    def is_marketing(self) -> bool:
+        """Transactional campaigns ignore holdouts and caps."""
+        return self.purpose == "marketing"
+
+
+__all__ = ["Campaign", "Cap", "Goal", "ReEntry", "Schedule", "SendPolicy", "Step", "Variant"]

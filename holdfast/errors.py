@@ -1,0 +1,105 @@
+"""Everything Holdfast can say went wrong, as one tree.
+
+    HoldfastError
+    ├── ProblemsFound          project, campaign or template files that cannot be used; carries every Problem
+    ├── SettingsError          a setting or secret is missing or unusable
+    ├── StoreError
+    │   ├── DatabaseUnreachable
+    │   └── SchemaOutdated
+    ├── RenderError            one customer's message cannot be rendered
+    ├── ChannelError
+    │   ├── ChannelUnavailable nothing was taken; the channel needs an operator (bad credentials, wrong host)
+    │   └── BatchRefused       nothing was taken because of something inside the batch; smaller batches may pass
+    ├── RunError               a run is not in a state that allows what was asked
+    └── OrchestrationError     the Prefect server, a work pool or a deployment is missing or does not answer
+
+Messages of this tree are written for people and are safe to show and log: they never carry an address, a
+name of a customer or a secret. Texts of foreign exceptions may, so they are never copied into one of these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class HoldfastError(Exception):
+    """A failure that a person can understand and act on.
+
+    `str(error)` is one line of what went wrong; `hint` says what to do about it, and may be empty.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing wrong in one file, with the place. Lines and columns count from 1; 0 means the whole file."""
+
+    file: str
+    line: int
+    column: int
+    what: str
+    expected: str = ""
+    suggestion: str = ""
+    source_line: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        text = f"{place}: {self.what}"
+        if self.expected:
+            text += f"; expected {self.expected}"
+        if self.suggestion:
+            text += f"; did you mean {self.suggestion!r}?"
+        if self.source_line:
+            text += f"\n    {self.source_line.rstrip()}\n    {' ' * (self.column - 1)}^"
+        return text
+
+
+class ProblemsFound(HoldfastError):
+    """Files that cannot be used, with every problem at once."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = sorted(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class SettingsError(HoldfastError):
+    """A setting or a secret is missing or unusable. Names the setting, never its value."""
+
+
+class StoreError(HoldfastError):
+    """The database could not do what was asked."""
+
+
+class DatabaseUnreachable(StoreError):
+    """No connection to the database."""
+
+
+class SchemaOutdated(StoreError):
+    """The database's schema is not the one this version of Holdfast works with."""
+
+
+class RenderError(HoldfastError):
+    """One customer's message cannot be rendered. Names the template and the reason, never the customer."""
+
+
+class ChannelError(HoldfastError):
+    """A channel could not be used."""
+
+
+class ChannelUnavailable(ChannelError):
+    """Nothing of the batch was taken, and trying again by itself will not help: an operator has to act."""
+
+
+class BatchRefused(ChannelError):
+    """The provider took nothing of the batch because of something in it. Smaller batches may pass."""
+
+
+class RunError(HoldfastError):
+    """A run is not in a state that allows what was asked."""
+
+
+class OrchestrationError(HoldfastError):
+    """The Prefect server, work pool or deployment is missing or does not answer."""

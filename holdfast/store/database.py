@@ -1,0 +1,142 @@
+"""Opening the database: SQLite or PostgreSQL behind the same three verbs, read, write and write with the project's lock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import BigInteger, Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from holdfast.errors import DatabaseUnreachable, SettingsError
+
+# Any constant will do; it only has to be the same for every process of a project's database.
+_PROJECT_LOCK = 4_820_411
+
+
+class database_now(FunctionElement[int]):  # noqa: N801 - reads as SQL
+    """The database's own clock, in microseconds: leases are judged by it, so that workers' clocks may differ."""
+
+    type = BigInteger()
+    inherit_cache = True
+    name = "database_now"
+
+
+@compiles(database_now, "sqlite")
+def _now_sqlite(element: Any, compiler: Any, **kwargs: Any) -> str:
+    return "(CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) * 1000)"
+
+
+@compiles(database_now, "postgresql")
+def _now_postgresql(element: Any, compiler: Any, **kwargs: Any) -> str:
+    return "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+
+
+def _url(location: str | Path) -> URL:
+    if isinstance(location, Path):
+        return URL.create("sqlite", database=str(location))
+    try:
+        url = make_url(location)
+    except ArgumentError:
+        raise SettingsError(
+            "the database URL cannot be read",
+            hint="write it like postgresql://user:password@host/name or sqlite:///path/to/file.db",
+        ) from None
+    if url.drivername in ("postgresql", "postgres"):
+        url = url.set(drivername="postgresql+psycopg")
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise SettingsError(
+            f"a {url.get_backend_name()} database is not supported", hint="use PostgreSQL 15+ or SQLite"
+        )
+    return url
+
+
+class Database:
+    """A project's database. Safe to share between threads; not across a fork."""
+
+    def __init__(self, location: str | Path) -> None:
+        """Opens lazily: the first connection is made by the first use.
+
+        `location` is an SQLite file, or a URL. Raises SettingsError for a URL that cannot be used.
+        """
+        url = _url(location)
+        self.is_sqlite = url.get_backend_name() == "sqlite"
+        if self.is_sqlite and url.database and url.database != ":memory:":
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # Values of customers must not reach the text of an exception, hence hide_parameters.
+            self.engine: Engine = create_engine(
+                url,
+                hide_parameters=True,
+                pool_pre_ping=not self.is_sqlite,
+                connect_args={"timeout": 60, "check_same_thread": False} if self.is_sqlite else {},
+            )
+        except (NoSuchModuleError, ModuleNotFoundError):
+            raise SettingsError(
+                "PostgreSQL needs the psycopg driver", hint="pip install 'holdfast[postgres]'"
+            ) from None
+        if self.is_sqlite:
+            event.listen(self.engine, "connect", _configure_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that only reads, and sees one state throughout on SQLite."""
+        with self._connection() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self, *, exclusive: bool = False) -> Iterator[Connection]:
+        """A transaction that writes, committed at the end; keep it under a second.
+
+        `exclusive` takes the one project-wide lock, under which caps are counted and messages become
+        `sending`. SQLite has one writer at a time anyway.
+        """
+        with self._connection() as connection:
+            if self.is_sqlite:
+                connection = connection.execution_options(holdfast_immediate=True)
+            with connection.begin():
+                if exclusive and not self.is_sqlite:
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _PROJECT_LOCK})
+                yield connection
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        try:
+            connection = self.engine.connect()
+        except DBAPIError:
+            raise DatabaseUnreachable(
+                f"the database at {self.engine.url.render_as_string(hide_password=True)} does not answer",
+                hint="start it, or correct HOLDFAST_DATABASE_URL",
+            ) from None
+        with connection:
+            yield connection
+
+    def close(self) -> None:
+        """Gives all connections back."""
+        self.engine.dispose()
+
+
+def _configure_sqlite(connection: Any, record: Any) -> None:
+    # We say BEGIN ourselves: the driver would begin only before the first write, and never immediately.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    # A commit survives the process, and the operating system's crash all but the last moments' commits:
+    # FULL, because a `sending` that is forgotten could repeat a message.
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA busy_timeout = 60000")
+    cursor.execute("PRAGMA cache_size = -65536")
+    cursor.execute("PRAGMA temp_store = MEMORY")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    immediate = connection.get_execution_options().get("holdfast_immediate")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")

@@ -1,0 +1,333 @@
+"""The schema: SQLAlchemy Core tables for SQLite and PostgreSQL.
+
+Times are microseconds since 1970 in UTC, as integers on both databases, so that arithmetic and comparison
+are the same SQL on both; in Python they are aware datetimes, and a naive one is an error. Money is integer
+minor units. Months are integers: year * 12 + month - 1, in the business time zone.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeDecorator
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_microseconds(moment: datetime) -> int:
+    """An aware datetime as microseconds since 1970. A naive one raises ValueError."""
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone: say which zone it is in")
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_microseconds(value: int) -> datetime:
+    """The aware UTC datetime for microseconds since 1970."""
+    return _EPOCH + timedelta(microseconds=value)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware datetime, stored as microseconds since 1970 in UTC. Plain integers pass unchanged."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> int | None:
+        return to_microseconds(value) if isinstance(value, datetime) else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        return None if value is None else from_microseconds(value)
+
+    def coerce_compared_value(self, op: Any, value: Any) -> Any:
+        return self if isinstance(value, datetime) else BigInteger()
+
+
+Id = BigInteger().with_variant(Integer, "sqlite")
+Json = JSON().with_variant(JSONB, "postgresql")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _one_of(column: str, values: tuple[str, ...], name: str) -> CheckConstraint:
+    allowed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({allowed})", name=name)
+
+
+# --- who ------------------------------------------------------------------------------------------
+
+customers = Table(
+    "customers",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("external_id", Text, nullable=False, unique=True),
+    # x of the draw (a*x + b) mod p: 31 bits of a hash of external_id, keyed with the project's secret.
+    Column("draw", BigInteger, nullable=False),
+    Column("first_name", Text),
+    Column("last_name", Text),
+    Column("locale", Text),
+    Column("timezone", Text),
+    Column("country", Text),
+    Column("city", Text),
+    Column("birthday", Date),
+    Column("attributes", Json, nullable=False, server_default=text("'{}'")),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+)
+
+addresses = Table(
+    "addresses",
+    metadata,
+    Column("customer_id", Id, ForeignKey("customers.id"), primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("address", Text, nullable=False),
+    # What suppressions are keyed by: the address folded so that one mailbox has one spelling.
+    Column("address_key", Text, nullable=False),
+    Index("ix_addresses_kind_address_key", "kind", "address_key"),
+)
+
+# Append-only: the latest row up to a moment says what is permitted at that moment.
+consents = Table(
+    "consents",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("customer_id", Id, ForeignKey("customers.id"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("granted", Boolean, nullable=False),
+    Column("evidence", Text, nullable=False),
+    Column("recorded_at", UtcTime, nullable=False),
+    _one_of("purpose", ("marketing", "transactional"), "purpose"),
+    Index(
+        "ix_consents_latest", "customer_id", "kind", "purpose", "recorded_at", "id", "granted"
+    ),
+)
+
+suppressions = Table(
+    "suppressions",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("address_key", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+)
+
+# --- what they did --------------------------------------------------------------------------------
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("external_id", Text, nullable=False, unique=True),
+    Column("customer_id", Id, ForeignKey("customers.id"), nullable=False),
+    Column("ordered_at", UtcTime, nullable=False),
+    Column("month", Integer, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    # Not cancelled, test or fully refunded: what every count, sum and recency is over.
+    Column("qualifying", Boolean, nullable=False),
+    Index("ix_orders_history", "customer_id", "qualifying", "ordered_at", "total"),
+)
+
+order_lines = Table(
+    "order_lines",
+    metadata,
+    Column("order_id", Id, ForeignKey("orders.id"), primary_key=True),
+    Column("sku", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("category", Text),
+    Column("quantity", Integer, nullable=False),
+    Column("unit_price", BigInteger, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("external_id", Text, nullable=False, unique=True),
+    Column("customer_id", Id, ForeignKey("customers.id"), nullable=False),
+    Column("event", Text, nullable=False),
+    Column("occurred_at", UtcTime, nullable=False),
+    Column("properties", Json, nullable=False, server_default=text("'{}'")),
+    Index("ix_events_history", "customer_id", "event", "occurred_at"),
+)
+
+# The rollup: facts over qualifying orders that do not decay. Stages and recencies are computed from it.
+profiles = Table(
+    "profiles",
+    metadata,
+    Column("customer_id", Id, ForeignKey("customers.id"), primary_key=True),
+    Column("order_count", Integer, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("first_order_at", UtcTime, nullable=False),
+    Column("previous_order_at", UtcTime),
+    Column("last_order_at", UtcTime, nullable=False),
+    Index("ix_profiles_last_order_at", "last_order_at"),
+)
+
+profile_months = Table(
+    "profile_months",
+    metadata,
+    Column("customer_id", Id, ForeignKey("customers.id"), primary_key=True),
+    Column("month", Integer, primary_key=True),
+    Column("order_count", Integer, nullable=False),
+    Column("total", BigInteger, nullable=False),
+)
+
+# --- what we do -----------------------------------------------------------------------------------
+
+campaign_versions = Table(
+    "campaign_versions",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("campaign", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("templates", Json, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    UniqueConstraint("campaign", "digest"),
+)
+
+RUN_STATES = ("planned", "awaiting_approval", "running", "stopping", "stopped", "done")
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("campaign", Text, nullable=False),
+    Column("occurrence", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("version_id", Id, ForeignKey("campaign_versions.id"), nullable=False),
+    Column("approved_hash", Text),
+    Column("as_of", UtcTime, nullable=False),
+    # Slices up to this customer id are enrolled; audience_at is set when the last one is.
+    Column("enrolled_through", BigInteger, nullable=False, server_default=text("0")),
+    Column("audience_at", UtcTime),
+    Column("created_at", UtcTime, nullable=False),
+    Column("finished_at", UtcTime),
+    UniqueConstraint("campaign", "occurrence"),
+    _one_of("state", RUN_STATES, "state"),
+)
+
+# One row for each customer the rule selected for a run. Who was turned away has no arm and a reason.
+enrollments = Table(
+    "enrollments",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("run_id", Id, ForeignKey("runs.id"), nullable=False),
+    Column("campaign", Text, nullable=False),
+    Column("customer_id", Id, ForeignKey("customers.id"), nullable=False),
+    Column("entry", Integer),
+    Column("arm", Text),
+    Column("reason", Text),
+    # The next step to plan, by its index, and when; no due_at: nothing more is planned by itself.
+    Column("position", SmallInteger, nullable=False, server_default=text("0")),
+    Column("due_at", UtcTime),
+    Column("enrolled_at", UtcTime, nullable=False),
+    Column("ended_at", UtcTime),
+    UniqueConstraint("run_id", "customer_id"),
+    UniqueConstraint("campaign", "customer_id", "entry"),
+    _one_of("arm", ("treated", "holdout"), "arm"),
+    CheckConstraint("(arm IS NULL) = (entry IS NULL)", name="entry_has_arm"),
+    CheckConstraint("(arm IS NULL) = (reason IS NOT NULL)", name="reason_if_turned_away"),
+    Index("ix_enrollments_due", "run_id", "due_at", postgresql_where=text("due_at IS NOT NULL"),
+          sqlite_where=text("due_at IS NOT NULL")),
+)
+
+MESSAGE_STATES = (
+    "planned",    # -> leased, skipped, cancelled
+    "leased",     # -> sending, skipped, cancelled; -> planned when the lease ran out or the window closed
+    "sending",    # -> accepted, rejected, in_doubt; -> planned when the provider did not take it
+    "accepted",   # taken by the provider: the end, until responses come
+    "rejected",   # refused for good; a fallback may follow as the next rank
+    "in_doubt",   # -> accepted by proof; -> planned by proof that it was never taken, or by policy
+    "skipped",    # decided against, with the reason
+    "cancelled",  # the run was ended by an operator
+)
+LIVE_STATES = ("planned", "leased", "sending", "accepted", "in_doubt")
+_LIVE = text("state IN ('planned', 'leased', 'sending', 'accepted', 'in_doubt')")
+_SENT = text("sent_at IS NOT NULL")
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("enrollment_id", Id, ForeignKey("enrollments.id"), nullable=False),
+    Column("run_id", Id, ForeignKey("runs.id"), nullable=False),
+    Column("customer_id", Id, ForeignKey("customers.id"), nullable=False),
+    Column("step", Text, nullable=False),
+    Column("rank", SmallInteger, nullable=False, server_default=text("1")),
+    Column("channel", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("variant", Text),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    # Not before due_at; not at or after closes_at (the end of the window it was planned for).
+    Column("due_at", UtcTime, nullable=False),
+    Column("closes_at", UtcTime),
+    Column("lease_owner", Text),
+    Column("lease_expires_at", UtcTime),
+    Column("attempts", SmallInteger, nullable=False, server_default=text("0")),
+    Column("attempt_id", Id),
+    # When it last became `sending`: what caps count.
+    Column("sent_at", UtcTime),
+    Column("settled_at", UtcTime),
+    Column("provider_id", Text),
+    UniqueConstraint("enrollment_id", "step", "rank"),
+    _one_of("state", MESSAGE_STATES, "state"),
+    CheckConstraint("(state IN ('leased', 'sending')) = (lease_owner IS NOT NULL)", name="lease"),
+    Index("uq_messages_live", "enrollment_id", "step", unique=True,
+          postgresql_where=_LIVE, sqlite_where=_LIVE),
+    Index("ix_messages_planned", "run_id", "channel", "due_at", "id",
+          postgresql_where=text("state = 'planned'"), sqlite_where=text("state = 'planned'")),
+    Index("ix_messages_leases", "lease_expires_at",
+          postgresql_where=text("lease_owner IS NOT NULL"), sqlite_where=text("lease_owner IS NOT NULL")),
+    Index("ix_messages_sent", "customer_id", "sent_at", postgresql_where=_SENT, sqlite_where=_SENT),
+)
+
+# One call to a channel, for one message or a batch of them.
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("run_id", Id, ForeignKey("runs.id"), nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("messages", Integer, nullable=False),
+    Column("started_at", UtcTime, nullable=False),
+    Column("finished_at", UtcTime),
+    Column("accepted", Integer),
+    Column("rejected", Integer),
+    Column("retried", Integer),
+    Column("in_doubt", Integer),
+)

@@ -1,0 +1,33 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import insert, select
+
+from holdfast.store.database import Database, database_now
+from holdfast.tables import from_microseconds, suppressions
+
+
+def test_times_come_back_as_they_went_in(database: Database) -> None:
+    moment = datetime(2026, 3, 29, 1, 30, 0, 123_456, tzinfo=UTC)
+    with database.write() as connection:
+        connection.execute(
+            insert(suppressions).values(kind="email", address_key="a@b.c", reason="bounced", created_at=moment)
+        )
+    with database.read() as connection:
+        assert connection.scalar(select(suppressions.c.created_at)) == moment
+        assert connection.scalar(select(suppressions.c.reason).where(suppressions.c.created_at >= moment)) == "bounced"
+
+
+def test_a_time_without_a_zone_is_refused(database: Database) -> None:
+    with database.write() as connection, pytest.raises(Exception, match="time without a zone"):
+        connection.execute(
+            insert(suppressions).values(
+                kind="email", address_key="a", reason="bounced", created_at=datetime(2026, 1, 1)  # noqa: DTZ001
+            )
+        )
+
+
+def test_the_database_has_a_clock_of_its_own(database: Database) -> None:
+    with database.read() as connection:
+        told = connection.scalar(select(database_now()))
+    assert abs(from_microseconds(told) - datetime.now(UTC)) < timedelta(seconds=30)
