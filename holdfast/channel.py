@@ -15,6 +15,8 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
+from holdfast.errors import BatchRefused
+
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
@@ -136,7 +138,15 @@ Outcome = Accepted | Rejected | Retry | InDoubt
 class ChannelSettings(BaseModel):
     """Base of every adapter's own settings model: unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+def require_fit(name: str, capabilities: Capabilities, batch: Sequence[Message]) -> None:
+    """Raises BatchRefused for a batch larger than the channel called `name` takes."""
+    if len(batch) > capabilities.batch_size:
+        raise BatchRefused(
+            f"channel {name!r} takes at most {capabilities.batch_size} messages a call, not {len(batch)}"
+        )
 
 
 @runtime_checkable

@@ -1,14 +1,30 @@
-"""The project file, holdfast.yaml, as frozen models; secrets as references only."""
+"""The project file, holdfast.yaml, as frozen models; secrets as references."""
 
 from __future__ import annotations
 
+import os
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
-from holdfast.units import Duration, Share, Window
+from holdfast import documents
+from holdfast.documents import Document
+from holdfast.errors import SettingsError
+from holdfast.units import Duration, Mailbox, Name, Share, TimeZone, WebAddress, Window
+
+FILE_NAME = "holdfast.yaml"
+SECRET_KEYS = re.compile(r"pass|token|secret|credential|api_?key|_key\b|database", re.IGNORECASE)
+SECRET_BYTES = 16
+
+ReadBlock = Callable[[str], str]
+"""Gives the value of a Prefect Secret block by its name, or raises SettingsError."""
 
 
 class _Part(BaseModel):
@@ -21,6 +37,14 @@ class SecretRef(_Part):
     env: str | None = None
     block: str | None = None
 
+    @model_validator(mode="after")
+    def _in_one_place(self) -> Self:
+        if (self.env is None) == (self.block is None):
+            raise PydanticCustomError(
+                "secret", "a secret needs one place; expected {{env: NAME}} or {{block: NAME}}", {"places": 1}
+            )
+        return self
+
     def __str__(self) -> str:
         return f"environment variable {self.env}" if self.env else f"Prefect Secret block {self.block}"
 
@@ -29,9 +53,11 @@ class Brand(_Part):
     """Who the messages come from."""
 
     name: str = "Acme"
-    sender: str = Field("Acme <hello@acme.example>", alias="from")
+    sender: Mailbox = Field("Acme <hello@acme.example>", alias="from")
     postal_address: str = ""
-    public_url: str = Field("https://example.invalid", description="Where the pages for customers are served.")
+    public_url: WebAddress = Field(
+        "https://example.invalid", description="Where the pages for customers are served."
+    )
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -39,9 +65,9 @@ class Brand(_Part):
 class Business(_Part):
     """The business's own zone, currency and language: the fallback for customers without."""
 
-    timezone: str = "UTC"
+    timezone: TimeZone = "UTC"
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] = "EUR"
-    locale: str = "en"
+    locale: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}([-_][A-Za-z0-9]{2,8})*$")] = "en"
 
 
 class Cap(_Part):
@@ -73,6 +99,14 @@ class Lifecycle(_Part):
     lapsed: Duration = timedelta(days=180)
     loyal: int = Field(5, ge=2, description="Orders that make an active customer loyal.")
 
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.active >= self.lapsed:
+            raise PydanticCustomError(
+                "lifecycle", "nobody could be at risk; expected `lapsed` longer than `active`"
+            )
+        return self
+
 
 class ChannelConfig(BaseModel):
     """One channel by its name in campaigns: the adapter and, beside it, the adapter's own settings."""
@@ -96,21 +130,180 @@ class Dispatch(_Part):
     threads: int = Field(4, ge=1, le=64, description="Chunks in work at once in one process.")
 
 
-class Project(_Part):
-    """The whole project file. `root` is the folder it lies in."""
+class ProjectFile(_Part):
+    """What holdfast.yaml says."""
 
-    root: Path = Field(exclude=True)
     brand: Brand = Brand.model_validate({})
     business: Business = Business()
     database: SecretRef | None = Field(None, description="Absent: SQLite in .holdfast/ beside the file.")
     secret: SecretRef | None = Field(
         None, description="Signs links and seeds draws. Absent: a random one in .holdfast/."
     )
-    channels: dict[str, ChannelConfig] = Field(default_factory=lambda: {"email": ChannelConfig(adapter="sandbox")})
+    channels: dict[Name, ChannelConfig] = Field(
+        default_factory=lambda: {"email": ChannelConfig(adapter="sandbox")}
+    )
     defaults: Defaults = Defaults()
     global_holdout: Share = 0.0
     lifecycle: Lifecycle = Lifecycle()
     dispatch: Dispatch = Dispatch()
 
 
+class Project(ProjectFile):
+    """A project: what its file says, and `root`, the folder the file lies in."""
+
+    root: Path = Field(exclude=True)
+
+
 Purpose = Literal["marketing", "transactional"]
+
+LATER = {
+    "sources": "where customers and orders are synced from",
+    "loyalty": "tiers and points",
+    "surveys": "questions to customers",
+    "referrals": "rewards for recommending",
+    "guard": "limits that stop a run by themselves",
+    "runner": "processes and Dask",
+    "web": "the web app",
+    "defaults.guard": "limits that stop a run by themselves",
+    "defaults.send.rate": "a pace of its own for each campaign",
+    "channels.*.rate": "a pace for each channel",
+}
+"""Keys of the design that this version does not act on, and what they will be for."""
+
+
+# --- from the file --------------------------------------------------------------------------------
+
+
+def find_project(start: Path) -> Path:
+    """The project file in `start` or the nearest folder above. Raises SettingsError where there is none."""
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        if (folder / FILE_NAME).is_file():
+            return folder / FILE_NAME
+    raise SettingsError(
+        f"there is no {FILE_NAME} in {start} or above it",
+        hint="go into a project, or name its folder: --project DIR",
+    )
+
+
+def load_project(path: Path, environment: Mapping[str, str] = os.environ) -> Project:
+    """The project of this file. Raises ProblemsFound with everything that is wrong."""
+    document = read_project(path, environment)
+    project = project_of(document, path.parent)
+    document.check()
+    assert project is not None  # noqa: S101 - into() gives None only with problems
+    return project
+
+
+def read_project(path: Path, environment: Mapping[str, str] = os.environ) -> Document:
+    """The project file's document, with the environment over it: HOLDFAST_BUSINESS__TIMEZONE=Europe/Berlin.
+
+    Two underscores go one level down. HOLDFAST_DATABASE_URL and HOLDFAST_SECRET are read where they are used.
+    """
+    document = documents.read(path, secrets=SECRET_KEYS)
+    if isinstance(document.data, dict):
+        for variable, value in sorted(environment.items()):
+            place = tuple(variable.removeprefix("HOLDFAST_").lower().split("__"))
+            if variable.startswith("HOLDFAST_") and (len(place) > 1 or place == ("global_holdout",)):
+                document.override(place, value, variable)
+    return document
+
+
+def project_of(document: Document, root: Path) -> Project | None:
+    """The project that the document describes, or None with its problems added to the document's."""
+    later = {place: purpose for pattern, purpose in LATER.items() for place, _ in document.find(pattern)}
+    file = document.into(ProjectFile, later)
+    return None if file is None else Project(root=root.resolve(), **dict(file))
+
+
+# --- secrets --------------------------------------------------------------------------------------
+
+
+def resolve_secret(ref: SecretRef, read_block: ReadBlock, environment: Mapping[str, str] = os.environ) -> str:
+    """The secret itself. Raises SettingsError that says where it should have been."""
+    if ref.block is not None:
+        return read_block(ref.block)
+    value = environment.get(str(ref.env), "")
+    if not value:
+        raise SettingsError(f"{ref} is not set", hint=f"set it: export {ref.env}=…")
+    return value
+
+
+def is_reference(value: Any) -> bool:
+    """Whether a channel's option says where a secret is, `{env: NAME}` or `{block: NAME}`."""
+    return (
+        isinstance(value, Mapping)
+        and list(value) in (["env"], ["block"])
+        and all(map(_is_text, value.values()))
+    )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def fill_references(options: Mapping[str, Any], fill: Callable[[SecretRef], str]) -> dict[str, Any]:
+    """A channel's options with `fill` of each reference in its place, however deep it is."""
+
+    def filled(value: Any) -> Any:
+        if is_reference(value):
+            return fill(SecretRef(**value))
+        if isinstance(value, Mapping):
+            return {key: filled(inside) for key, inside in value.items()}
+        return [filled(inside) for inside in value] if isinstance(value, list) else value
+
+    return {key: filled(value) for key, value in options.items()}
+
+
+def resolve_options(
+    options: Mapping[str, Any], read_block: ReadBlock, environment: Mapping[str, str] = os.environ
+) -> dict[str, Any]:
+    """A channel's options with the secrets themselves. Raises SettingsError for one that is not there."""
+    return fill_references(options, lambda ref: resolve_secret(ref, read_block, environment))
+
+
+def database_location(
+    project: Project, read_block: ReadBlock, environment: Mapping[str, str] = os.environ
+) -> str | Path:
+    """The database's URL: HOLDFAST_DATABASE_URL, else the project file's; else the path of an SQLite file."""
+    if url := environment.get("HOLDFAST_DATABASE_URL"):
+        return url
+    if project.database is not None:
+        return resolve_secret(project.database, read_block, environment)
+    return project.root / ".holdfast" / "holdfast.db"
+
+
+def project_secret(
+    project: Project, read_block: ReadBlock, environment: Mapping[str, str] = os.environ
+) -> bytes:
+    """The secret that signs links and seeds draws; without any, a random one is made in .holdfast/.
+
+    Whoever changes it voids all links and draws all arms anew.
+    """
+    if text := environment.get("HOLDFAST_SECRET"):
+        secret, where = text.encode(), "environment variable HOLDFAST_SECRET"
+    elif project.secret is not None:
+        secret, where = resolve_secret(project.secret, read_block, environment).encode(), str(project.secret)
+    else:
+        path = project.root / ".holdfast" / "secret"
+        secret, where = _own_secret(path), str(path)
+    if len(secret) < SECRET_BYTES:
+        raise SettingsError(
+            f"the project's secret is too short: {where}",
+            hint=f"{SECRET_BYTES} bytes at least, for instance from: openssl rand -hex 32",
+        )
+    return secret
+
+
+def _own_secret(path: Path) -> bytes:
+    with suppress(FileNotFoundError):
+        return path.read_bytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"secret.{secrets.token_hex(8)}")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(secrets.token_hex(32).encode())
+    # A link appears whole or not at all, and only once: of two processes both take the first one's secret.
+    with suppress(FileExistsError):
+        path.hardlink_to(draft)
+    draft.unlink()
+    return path.read_bytes()

@@ -250,16 +250,16 @@ enrollments = Table(
     Column("entry", Integer),
     Column("arm", Text),
     Column("reason", Text),
-    # The next step to plan, by its index, and when; no due_at: nothing more is planned by itself.
-    Column("position", SmallInteger, nullable=False, server_default=text("0")),
+    # The next step to plan, and when; none: the way is at its end.
+    Column("next_step", Text),
     Column("due_at", UtcTime),
     Column("enrolled_at", UtcTime, nullable=False),
-    Column("ended_at", UtcTime),
     UniqueConstraint("run_id", "customer_id"),
     UniqueConstraint("campaign", "customer_id", "entry"),
     _one_of("arm", ("treated", "holdout"), "arm"),
     CheckConstraint("(arm IS NULL) = (entry IS NULL)", name="entry_has_arm"),
     CheckConstraint("(arm IS NULL) = (reason IS NOT NULL)", name="reason_if_turned_away"),
+    CheckConstraint("(next_step IS NULL) = (due_at IS NULL)", name="step_has_time"),
     Index("ix_enrollments_due", "run_id", "due_at", postgresql_where=text("due_at IS NOT NULL"),
           sqlite_where=text("due_at IS NOT NULL")),
 )

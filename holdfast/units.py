@@ -1,4 +1,4 @@
-"""Small values that people write in files, with their types: durations, shares, daily windows.
+"""Small values that people write in files, with their types: durations, shares, windows, schedules.
 
 Each is a pydantic annotated type whose JSON Schema is the text form that people write.
 """
@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import time, timedelta
+from datetime import UTC, datetime, time, timedelta
+from email.utils import parseaddr
 from typing import Annotated, Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from cronsim import CronSim, CronSimError
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
+
+from holdfast.mistakes import closest
 
 _UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _DURATION = re.compile(r"(\d{1,6})(s|min|h|d|w)")
@@ -25,7 +31,9 @@ def parse_duration(value: Any) -> timedelta:
         return value
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise PydanticCustomError("duration", "not a duration; expected a number and s, min, h, d or w, like 14d")
+        raise PydanticCustomError(
+            "duration", "not a duration; expected a number and s, min, h, d or w, like 14d"
+        )
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
@@ -71,10 +79,62 @@ def parse_window(value: Any) -> DailyWindow:
         raise PydanticCustomError("window", "not a window; expected hours of the day, like 09:00-20:00")
     window = DailyWindow(time(int(match[1]), int(match[2])), time(int(match[3]) % 24, int(match[4])))
     if window.opens == window.closes:
-        raise PydanticCustomError("window", "a window that opens and closes at once; leave it out for the whole day")
+        raise PydanticCustomError(
+            "window", "a window that opens and closes at once; leave it out for the whole day"
+        )
     return window
 
 
+def check_zone(value: str) -> str:
+    """An IANA time zone: `Europe/Berlin`."""
+    try:
+        ZoneInfo(value)
+    except (LookupError, ValueError, OSError):
+        raise PydanticCustomError(
+            "zone",
+            "not a time zone; expected a name like Europe/Berlin",
+            {"suggestion": closest(value, available_timezones())},
+        ) from None
+    return value
+
+
+def check_cron(value: str) -> str:
+    """Five cron fields: `0 9 * * MON`."""
+    try:
+        if len(value.split()) != 5:
+            raise CronSimError
+        CronSim(value, datetime(2024, 1, 1, tzinfo=UTC))
+    except CronSimError:
+        raise PydanticCustomError(
+            "cron",
+            "not a schedule; expected minute, hour, day, month and weekday that exist, like 0 9 * * MON",
+        ) from None
+    return value
+
+
+def check_mailbox(value: str) -> str:
+    """A name and an email address: `Acme <hello@acme.example>`."""
+    local, at, domain = parseaddr(value)[1].rpartition("@")
+    if not (local and at and domain) or not value.isprintable():
+        raise PydanticCustomError("mailbox", "not a mailbox; expected one like Acme <hello@acme.example>")
+    return value
+
+
+def check_web_address(value: str) -> str:
+    """An absolute http or https address, without a slash at its end."""
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not value.isprintable() or " " in value:
+        raise PydanticCustomError(
+            "web_address", "not a web address; expected one like https://r.acme.example"
+        )
+    return value.rstrip("/")
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+TimeZone = Annotated[str, AfterValidator(check_zone)]
+Cron = Annotated[str, AfterValidator(check_cron)]
+Mailbox = Annotated[str, AfterValidator(check_mailbox)]
+WebAddress = Annotated[str, AfterValidator(check_web_address)]
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),

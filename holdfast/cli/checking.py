@@ -1,0 +1,91 @@
+"""`holdfast validate` and `holdfast schema`: are the files right, and what may they say."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from holdfast.cli.session import AsJson, Session, print_json
+
+if TYPE_CHECKING:
+    from holdfast.errors import Problem
+
+
+def validate(
+    context: typer.Context,
+    campaigns: Annotated[
+        list[str] | None, typer.Argument(metavar="[CAMPAIGN]…", help="Default: all.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check the project, its segments, campaigns and templates, and tell every problem at once."""
+    session: Session = context.obj
+    problems, checked = _problems(session.project_file, campaigns or [])
+    if as_json:
+        print_json({"campaigns": checked, "problems": [asdict(problem) for problem in problems]})
+    for problem in () if as_json else problems:
+        typer.echo(str(problem))
+    if problems:
+        files = {problem.file for problem in problems}
+        typer.echo(f"{_count(len(problems), 'problem')} in {_count(len(files), 'file')}", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"{_count(len(checked), 'campaign')} checked, no problems", err=True)
+
+
+class SchemaFile(StrEnum):
+    """The files that have a schema."""
+
+    CAMPAIGN = "campaign"
+    PROJECT = "project"
+    SEGMENTS = "segments"
+
+
+def schema(file: Annotated[SchemaFile, typer.Argument(help="Which file's.")] = SchemaFile.CAMPAIGN) -> None:
+    """Print the JSON Schema of a file, for editors."""
+    from holdfast.campaign.schema import json_schema
+
+    print_json(json_schema(file))
+
+
+def _problems(project_file: Path, names: list[str]) -> tuple[list[Problem], list[str]]:
+    """Everything wrong in the project and these campaigns (none: all), and the campaigns' names."""
+    from holdfast.campaign.loading import campaign_file, campaign_files, read_campaign, read_segments
+    from holdfast.cli.channel_settings import channel_kinds
+    from holdfast.content.lint import lint_templates
+    from holdfast.errors import ProblemsFound
+    from holdfast.settings import project_of, read_project
+
+    root = project_file.parent
+    paths = [campaign_file(root, name) for name in names] or campaign_files(root)
+    problems: list[Problem] = []
+    project, segments, kinds = None, None, {}
+    try:
+        document = read_project(project_file)
+        project = project_of(document, root)
+        kinds = channel_kinds(document, project) if project else {}
+        problems += document.problems
+    except ProblemsFound as error:
+        problems += error.problems
+    try:
+        document, segments = read_segments(root)
+        problems += document.problems
+    except ProblemsFound as error:
+        problems += error.problems
+    for path in paths:
+        try:
+            document, campaign = read_campaign(path, project, segments)
+        except ProblemsFound as error:
+            problems += error.problems
+            continue
+        problems += document.problems
+        if campaign is not None and project is not None:
+            problems += lint_templates(campaign, project, kinds, document)
+    return sorted(problems), [path.stem for path in paths]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,74 @@
+"""What a command works with: the project it was called in, and the project's secret and database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from holdfast.settings import Project
+    from holdfast.store.database import Database
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@dataclass
+class Session:
+    """One call of the command line, in the project that holds `folder`."""
+
+    folder: Path
+
+    @cached_property
+    def project_file(self) -> Path:
+        """The project file. Raises SettingsError where there is none."""
+        from holdfast.settings import find_project
+
+        return find_project(self.folder)
+
+    @cached_property
+    def project(self) -> Project:
+        """The project. Raises ProblemsFound with everything that is wrong with its file."""
+        from holdfast.settings import load_project
+
+        return load_project(self.project_file)
+
+    @cached_property
+    def secret(self) -> bytes:
+        """The project's secret. Raises SettingsError."""
+        from holdfast.settings import project_secret
+
+        return project_secret(self.project, read_block)
+
+    @contextmanager
+    def database(self, *, of_any_schema: bool = False) -> Iterator[Database]:
+        """The project's database, closed in the end. Raises StoreError where it cannot be used."""
+        from holdfast.settings import database_location
+        from holdfast.store import schema
+        from holdfast.store.database import Database
+
+        database = Database(database_location(self.project, read_block))
+        try:
+            if not of_any_schema:
+                schema.check(database)
+            yield database
+        finally:
+            database.close()
+
+
+def read_block(name: str) -> str:
+    """The value of a Prefect Secret block; imports Prefect only now."""
+    from holdfast.orchestration import blocks
+
+    return blocks.read_block(name)
+
+
+def print_json(value: Any) -> None:
+    """A result as JSON on stdout."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))

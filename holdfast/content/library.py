@@ -1,0 +1,231 @@
+"""A project's templates: choosing the file for a customer, and rendering it."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+from jinja2 import Template, TemplateError, UndefinedError
+from markupsafe import escape
+
+from holdfast.audience.people import Needs, Person, clean
+from holdfast.channel import Skeleton
+from holdfast.content.analysis import Analysis, analyse
+from holdfast.content.environment import FORMATS, VALUES, TemplateEnvironment
+from holdfast.content.formats import Formats, direction, known_locale, known_zone
+from holdfast.content.scope import BrandScope, Links, MessageScope, Occasion, Scope
+from holdfast.content.skeleton import build_skeleton
+from holdfast.errors import RenderError
+from holdfast.settings import Brand, Business
+
+# One way through a template is one skeleton of some 20 KB; a template whose ways are endless must not
+# grow without end.
+_SKELETONS_KEPT = 1024
+_SUBJECT_LENGTH = 250
+_SUFFIXES = {"email": (".mjml", ".html")}
+
+
+def suffixes(kind: str) -> tuple[str, ...]:
+    """The file endings that templates of a channel's kind may have."""
+    return _SUFFIXES.get(kind, (".txt",))
+
+
+def locale_chain(locale: str | None) -> Iterator[str]:
+    """From the best to none: `ar_EG` gives `ar-EG`, `ar`, and the empty text for the default file."""
+    known = known_locale(locale) if locale else None
+    parts = known.split("_") if known else []
+    for length in range(len(parts), 0, -1):
+        yield "-".join(parts[:length])
+    yield ""
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedContent:
+    """One customer's content: the subject (empty for kinds without one), and a skeleton with its values."""
+
+    subject: str
+    skeleton: Skeleton
+    escaped: tuple[str, ...]
+    plain: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateFile:
+    """One file, compiled: `name` is its path under templates/, `locale` the one it is written in."""
+
+    name: str
+    locale: str
+    template: Template
+    message: MessageScope
+    skeleton: Callable[[str, str | None], Skeleton]
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateOutput:
+    """What a template printed for one customer: the subject whole, the rest with placeholders."""
+
+    subject: str
+    source: str
+    text: str | None
+    values: list[str]
+
+
+class Library:
+    """The templates under one folder, as they were when first read. Safe to share between threads."""
+
+    def __init__(self, root: Path, brand: Brand, business: Business) -> None:
+        self.root = root
+        self.environment = TemplateEnvironment(root)
+        self.business = business
+        self._brand = BrandScope(brand.name, brand.postal_address, brand.public_url)
+        # Cached as bound functions, so that the caches live and die with the library.
+        self.choose = lru_cache(maxsize=4096)(self._choose)
+        self.open = lru_cache(maxsize=None)(self._open_file)
+        self._analysis = lru_cache(maxsize=None)(self._analyse)
+        self._formats = lru_cache(maxsize=4096)(self._formats_for)
+
+    def candidates(self, template: str, kind: str, locale: str | None) -> Iterator[str]:
+        """The files that may serve, best first, as paths under the folder."""
+        for tag in locale_chain(locale):
+            for suffix in suffixes(kind):
+                yield f"{template}.{kind}{'.' + tag if tag else ''}{suffix}"
+
+    def files(self, template: str, kind: str) -> list[str]:
+        """All files of the template for the kind, in every locale, as paths under the folder, sorted."""
+        path = PurePosixPath(template)
+        name = re.compile(rf"{re.escape(path.name)}\.{re.escape(kind)}(\.[\w-]+)?\.(mjml|html|txt)")
+        folder = self.root / path.parent
+        found = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+        return sorted(
+            str(path.parent / entry)
+            for entry in found
+            if name.fullmatch(entry) and PurePosixPath(entry).suffix in suffixes(kind)
+        )
+
+    def needs(self, template: str, kind: str) -> Needs:
+        """Which facts about customers the template's files for the kind read."""
+        return self._analysis(template, kind)[0]
+
+    def sources(self, template: str, kind: str) -> list[str]:
+        """All files that the template's output depends on, layouts and includes too, sorted."""
+        return self._analysis(template, kind)[1]
+
+    def _analyse(self, template: str, kind: str) -> tuple[Needs, list[str]]:
+        found: list[Analysis] = [analyse(self.environment, name) for name in self.files(template, kind)]
+        needs = Needs()
+        for analysis in found:
+            needs |= analysis.needs
+        return needs, sorted({name for analysis in found for name in analysis.files})
+
+    def _choose(self, template: str, kind: str, locale: str | None) -> TemplateFile:
+        """The file that serves a customer of this locale best. Raises RenderError when there is none."""
+        for name in self.candidates(template, kind, locale):
+            if (self.root / name).is_file():
+                return self.open(name)
+        raise RenderError(
+            f"no template {template} for {kind} and locale {locale or 'none'}",
+            hint=f"add templates/{template}.{kind}{suffixes(kind)[0]}",
+        )
+
+    def _open_file(self, name: str) -> TemplateFile:
+        path = PurePosixPath(name)
+        tags = path.name.split(".")[2:-1]
+        own = known_locale(tags[0]) if tags else None
+        locale = own or known_locale(self.business.locale) or "en"
+        try:
+            template = self.environment.get_template(name)
+        except TemplateError as error:
+            raise RenderError(
+                f"templates/{name} cannot be read: {error}", hint="run `holdfast validate`"
+            ) from None
+        return TemplateFile(
+            name,
+            locale,
+            template,
+            MessageScope.of(locale, direction(locale)),
+            lru_cache(maxsize=_SKELETONS_KEPT)(
+                lambda source, text: build_skeleton(path.suffix, source, text)
+            ),
+        )
+
+    def render(
+        self, template: str, kind: str, person: Person, occasion: Occasion, links: Links
+    ) -> RenderedContent:
+        """One customer's content. Raises RenderError, which names the file and line, never the customer."""
+        return self.render_file(self.choose(template, kind, person.customer.locale), person, occasion, links)
+
+    def render_file(
+        self, file: TemplateFile, person: Person, occasion: Occasion, links: Links
+    ) -> RenderedContent:
+        """One customer's content from this file, whatever their locale. Raises RenderError."""
+        try:
+            output = self.run(file, person, occasion, links)
+            skeleton = file.skeleton(output.source, output.text)
+        except RenderError as error:
+            raise _placed(file.name, error) from None
+        escaped = escape_all(output.values) if skeleton.html_holes else ()
+        return RenderedContent(_one_line(output.subject), skeleton, escaped, tuple(output.values))
+
+    def run(self, file: TemplateFile, person: Person, occasion: Occasion, links: Links) -> TemplateOutput:
+        """What the template itself prints for a customer, before MJML. Raises RenderError."""
+        values: list[str] = []
+        context = file.template.new_context(
+            {
+                **self._scope(file, person, occasion, links),
+                VALUES: values,
+                FORMATS: self._formats(person.customer.locale, person.customer.timezone, file.locale),
+            }
+        )
+        try:
+            # Rendering the root makes the blocks of the whole `extends` chain known.
+            source = "".join(file.template.root_render_func(context))
+            blocks = context.blocks
+            text = "".join(blocks["text"][0](context)) if "text" in blocks else None
+            context.parent[VALUES] = None
+            subject = "".join(blocks["subject"][0](context)) if "subject" in blocks else ""
+        except Exception as error:
+            raise _placed(file.name, error) from None
+        return TemplateOutput(subject, source, text, values)
+
+    def _scope(self, file: TemplateFile, person: Person, occasion: Occasion, links: Links) -> Scope:
+        return {
+            "customer": person.customer,
+            "history": person.history,
+            "campaign": occasion.campaign,
+            "step": occasion.step,
+            "variant": occasion.variant,
+            "coupon": occasion.coupon,
+            "brand": self._brand,
+            "links": links,
+            "message": file.message,
+        }
+
+    def _formats_for(self, customer_locale: str | None, zone: str | None, file_locale: str) -> Formats:
+        """The customer's own, where they fit the text around: no German dates in an English letter."""
+        theirs = known_locale(customer_locale) if customer_locale else None
+        fits = theirs is not None and theirs.split("_")[0] == file_locale.split("_")[0]
+        return Formats(theirs if fits and theirs else file_locale, known_zone(zone, self.business.timezone))
+
+
+def escape_all(values: list[str]) -> tuple[str, ...]:
+    """Each value for HTML. One call for all, unless one holds the separator: much faster."""
+    escaped = str(escape("\0".join(values))).split("\0")
+    return tuple(escaped) if len(escaped) == len(values) else tuple(str(escape(value)) for value in values)
+
+
+def _one_line(text: str) -> str:
+    return clean(" ".join(text.split()), _SUBJECT_LENGTH) or ""
+
+
+def _placed(name: str, error: Exception) -> RenderError:
+    """As a RenderError with its place. Only texts that cannot hold a customer's data are passed on."""
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(name)
+    ]
+    place = f"templates/{name}" + (f":{lines[-1]}" if lines else "")
+    reason = str(error) if isinstance(error, (RenderError, UndefinedError)) else f"a {type(error).__name__}"
+    return RenderError(f"{place} cannot be rendered: {reason}", hint="run `holdfast validate`")

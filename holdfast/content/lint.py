@@ -1,0 +1,203 @@
+"""Every problem in a campaign's templates, before anyone is written to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from html.parser import HTMLParser
+from pathlib import Path, PurePosixPath
+
+from holdfast.audience.lifecycle import Stage
+from holdfast.audience.people import Person
+from holdfast.audience.rules import Rule
+from holdfast.campaign.models import Campaign
+from holdfast.content.analysis import Analysis, analyse
+from holdfast.content.library import Library, suffixes
+from holdfast.content.message import SAMPLE_LINKS, content_of
+from holdfast.content.samples import REGULAR, SAMPLE_PEOPLE
+from holdfast.content.scope import Occasion
+from holdfast.content.skeleton import MJML_TAGS
+from holdfast.documents import Document
+from holdfast.errors import Problem, RenderError
+from holdfast.mistakes import Place, closest
+from holdfast.settings import Project
+
+_VOID = frozenset({"area", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"})
+
+
+def lint_templates(
+    campaign: Campaign, project: Project, kinds: Mapping[str, str], document: Document | None = None
+) -> list[Problem]:
+    """Every problem in the templates of the campaign's steps and variants, sorted.
+
+    `kinds` is the kind of each channel by its name; channels it does not know are passed over. `document` is
+    the campaign's file: missing templates are shown at their place in it.
+    """
+    library = Library(project.root / "templates", project.brand, project.business)
+    sure_of = _sure_of(campaign.audience)
+    problems: set[Problem] = set()
+    for place, template, channels, occasion in _uses(campaign):
+        for kind in sorted({kinds[channel] for channel in channels if channel in kinds}):
+            names = library.files(template, kind)
+            if not set(names) & set(library.candidates(template, kind, None)):
+                problems.add(_missing(library, template, kind, place, campaign, document))
+            for name in names:
+                problems.update(_file_problems(library, name, kind, occasion, sure_of))
+    return sorted(problems)
+
+
+def _uses(campaign: Campaign) -> Iterator[tuple[Place, str, list[str], Occasion]]:
+    """(place in the campaign's file, template, channels, occasion) of all that its steps may send."""
+    for index, step in enumerate(campaign.steps):
+        for variant in step.variants or (None,):
+            content = content_of(campaign, step, variant)
+            own = variant is not None and step.variants[variant].template is not None
+            place: Place = (
+                ("steps", index, "variants", str(variant), "template")
+                if own
+                else ("steps", index, "template")
+            )
+            yield place, content.template, step.channels, content.occasion
+
+
+def _sure_of(rule: Rule) -> frozenset[str]:
+    """What every customer that the rule selects has, as far as it is plain to see."""
+    if rule.all_:
+        return frozenset().union(*map(_sure_of, rule.all_))
+    bought = (
+        rule.orders_first is not None
+        or rule.orders_last is not None
+        or (rule.orders_count is not None and _is_positive(rule))
+        or (rule.lifecycle is not None and _excludes_strangers(rule))
+    )
+    return frozenset({"history.last_order", "history.orders", "history.average_order"} if bought else ())
+
+
+def _is_positive(rule: Rule) -> bool:
+    count = rule.orders_count
+    return count is not None and max(count.eq or 0, count.gte or 0, 1 if count.gt is not None else 0) > 0
+
+
+def _excludes_strangers(rule: Rule) -> bool:
+    stages = rule.lifecycle
+    if stages is None:
+        return False
+    allowed = stages.in_ or ([stages.eq] if stages.eq else None)
+    refused = stages.not_in or ([stages.ne] if stages.ne else [])
+    return Stage.NEVER_PURCHASED in refused or (allowed is not None and Stage.NEVER_PURCHASED not in allowed)
+
+
+def _missing(
+    library: Library, template: str, kind: str, place: Place, campaign: Campaign, document: Document | None
+) -> Problem:
+    tried = [f"templates/{name}" for name in library.candidates(template, kind, None)]
+    what = f"there is no template {template} for {kind}"
+    suggestion = closest(template, _templates(library.root, kind))
+    if document is not None:
+        return document.problem(place, what, expected=" or ".join(tried), suggestion=suggestion)
+    return Problem(f"campaigns/{campaign.campaign}.yaml", 0, 0, what, " or ".join(tried), suggestion)
+
+
+def _templates(root: Path, kind: str) -> list[str]:
+    """The names of all templates that have a file for the kind."""
+    paths = (path.relative_to(root) for ending in suffixes(kind) for path in root.rglob(f"*.{kind}*{ending}"))
+    return sorted({str(path.parent / path.name.split(".")[0]) for path in paths})
+
+
+def _file_problems(
+    library: Library, name: str, kind: str, occasion: Occasion, sure_of: frozenset[str]
+) -> list[Problem]:
+    analysis = analyse(library.environment, name, sure_of)
+    problems = analysis.problems + _block_problems(analysis, name, kind)
+    return problems or _sample_problems(library, name, kind, occasion, sure_of)
+
+
+def _block_problems(analysis: Analysis, name: str, kind: str) -> list[Problem]:
+    problems = []
+    if kind == "email" and "subject" not in analysis.blocks | analysis.inherited:
+        problems.append(_whole(name, "an email without a subject", "{% block subject %}…{% endblock %}"))
+    if "body" in analysis.inherited and "body" not in analysis.blocks:
+        problems.append(_whole(name, "the layout's body is not filled", "{% block body %}…{% endblock %}"))
+    return problems
+
+
+def _whole(name: str, what: str, expected: str = "") -> Problem:
+    return Problem(f"templates/{name}", 0, 0, what, expected)
+
+
+def _sample_problems(
+    library: Library, name: str, kind: str, occasion: Occasion, sure_of: frozenset[str]
+) -> list[Problem]:
+    """What shows only when the file is rendered, for people who differ in all that templates ask."""
+    problems: dict[Problem, None] = {}
+    for person in SAMPLE_PEOPLE:
+        if sure_of and not person.history.orders:
+            person = Person(person.customer, REGULAR.history)
+        try:
+            file = library.open(name)
+            source = library.run(file, person, occasion, SAMPLE_LINKS).source
+            rendered = library.render_file(file, person, occasion, SAMPLE_LINKS)
+        except RenderError as error:
+            problems[_whole(name, str(error).removeprefix(f"templates/{name} cannot be rendered: "))] = None
+            continue
+        if PurePosixPath(name).suffix == ".mjml":
+            problems |= dict.fromkeys(_tag_problems(library, name, source))
+        is_marketing = occasion.campaign.purpose == "marketing"
+        if kind == "email" and is_marketing and SAMPLE_LINKS.unsubscribe not in rendered.plain:
+            problems[
+                _whole(name, "a marketing email without links.unsubscribe", "it in the body or layout")
+            ] = None
+        if kind == "email" and not rendered.subject:
+            problems[
+                _whole(name, "an email whose subject is empty for some customers", "text for everyone")
+            ] = None
+    return list(problems)
+
+
+def _tag_problems(library: Library, name: str, source: str) -> list[Problem]:
+    """MJML forgives a wrong end tag or element, and leaves out or misplaces what is in it. We do not."""
+    checker = _TagChecker()
+    checker.feed(source)
+    checker.close()
+    return [_tag_problem(library, name, tag, what) for tag, what in checker.found]
+
+
+def _tag_problem(library: Library, name: str, needle: str, what: str) -> Problem:
+    """At the first line that has the tag, in the file or in one that it includes."""
+    for file in analyse(library.environment, name).files:
+        for number, line in enumerate((library.root / file).read_text(encoding="utf-8").splitlines(), 1):
+            column = line.find(needle)
+            if column >= 0:
+                return Problem(f"templates/{file}", number, column + 1, what, source_line=line)
+    return _whole(name, what)
+
+
+class _TagChecker(HTMLParser):
+    """Notes unknown MJML elements and the first end tag that closes something else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, str]] = []
+        self._open: list[str] = []
+        self._astray = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag.startswith("mj") and tag not in MJML_TAGS:
+            suggestion = closest(tag, MJML_TAGS)
+            hint = f"; did you mean <{suggestion}>?" if suggestion else ""
+            self.found.append((f"<{tag}", f"unknown MJML element <{tag}>{hint}"))
+        if tag not in _VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in _VOID:
+            self._open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if self._astray or tag in _VOID:
+            return
+        expected = self._open.pop() if self._open else None
+        if tag != expected:
+            self._astray = True  # whatever follows is out of step
+            closes = f"where </{expected}> was expected" if expected else "that closes nothing"
+            self.found.append((f"</{tag}", f"</{tag}> {closes}"))

@@ -1,0 +1,100 @@
+"""From a customer and a template to the message that a channel takes, with its signed links and headers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from holdfast.audience.people import Person
+from holdfast.campaign.models import Campaign, Step
+from holdfast.channel import Message
+from holdfast.content.library import Library
+from holdfast.content.scope import CampaignScope, Links, Occasion, StepScope
+from holdfast.settings import Brand
+from holdfast.tokens import Signer
+
+# What `preview` and `validate` put in the place of signed links.
+SAMPLE_LINKS = Links("https://example.invalid/u/sample", "https://example.invalid/p/sample")
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a step sends in one variant: the template's name and what it is told of the occasion."""
+
+    template: str
+    occasion: Occasion
+
+
+def content_of(campaign: Campaign, step: Step, variant: str | None) -> Content:
+    """The template and occasion of a step's variant; variants take the step's where they say nothing."""
+    chosen = step.variants[variant] if variant is not None else None
+    return Content(
+        (chosen and chosen.template) or step.template,
+        Occasion(
+            CampaignScope(campaign.campaign, campaign.purpose),
+            StepScope(step.id),
+            variant,
+            (chosen and chosen.coupon) or step.coupon,
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Composer:
+    """Composes the messages of a project. Safe to share between threads."""
+
+    library: Library
+    signer: Signer
+    brand: Brand
+
+    def compose(self, message_id: int, kind: str, to: str, content: Content, person: Person) -> Message:
+        """The message for one customer at one address. Raises RenderError."""
+        links = self._links(message_id)
+        rendered = self.library.render(content.template, kind, person, content.occasion, links)
+        is_email = kind == "email"
+        is_marketing = content.occasion.campaign.purpose == "marketing"
+        return Message(
+            key=self.signer.sign("message", message_id),
+            to=to,
+            to_name=person.customer.name or "",
+            sender=self.brand.sender if is_email else "",
+            subject=rendered.subject,
+            skeleton=rendered.skeleton,
+            escaped=rendered.escaped,
+            plain=rendered.plain,
+            headers=_unsubscribe_headers(links) if is_email and is_marketing else {},
+        )
+
+    def _links(self, message_id: int) -> Links:
+        base = self.brand.public_url.rstrip("/")
+        return Links(
+            f"{base}/u/{self.signer.sign('unsubscribe', message_id)}",
+            f"{base}/p/{self.signer.sign('preferences', message_id)}",
+        )
+
+
+def _unsubscribe_headers(links: Links) -> dict[str, str]:
+    """One-click unsubscribing of RFC 8058."""
+    return {
+        "List-Unsubscribe": f"<{links.unsubscribe}>",
+        "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What one customer would get: `html` is empty for kinds without one."""
+
+    template: str
+    subject: str
+    html: str
+    text: str
+
+
+def preview(
+    library: Library, kind: str, content: Content, person: Person, links: Links = SAMPLE_LINKS
+) -> Preview:
+    """The content for one customer, whole, with links that lead nowhere. Raises RenderError."""
+    rendered = library.render(content.template, kind, person, content.occasion, links)
+    message = Message("", "", "", "", rendered.subject, rendered.skeleton, rendered.escaped, rendered.plain)
+    file = library.choose(content.template, kind, person.customer.locale)
+    return Preview(file.name, message.subject, message.html, message.text)

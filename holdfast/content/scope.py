@@ -1,0 +1,129 @@
+"""Everything a template can name, as types: what is not here is a mistake that `validate` finds.
+
+`customer` and `history` are in `holdfast.audience.people`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from functools import lru_cache
+from typing import Any, Literal, TypedDict, get_type_hints
+
+from markupsafe import Markup
+
+from holdfast.audience.people import Attributes, Customer, History, Line, Money, Order, Product
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignScope:
+    """The campaign's `name` and `purpose` (marketing or transactional)."""
+
+    name: str
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepScope:
+    """The step's `id`."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class BrandScope:
+    """Who writes: from holdfast.yaml."""
+
+    name: str
+    postal_address: str
+    public_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Addresses of the customer's own pages, signed for one message."""
+
+    unsubscribe: str
+    preferences: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageScope:
+    """The chosen template file: its `locale` and `language` (BCP 47), the `direction` of its
+    script (ltr or rtl), and the sides where lines start (`align`) and end (`opposite`).
+
+    They are the file's, equal for all its messages: as Markup they become part of the skeleton.
+    """
+
+    locale: Markup
+    language: Markup
+    direction: Markup
+    align: Markup
+    opposite: Markup
+
+    @classmethod
+    def of(cls, locale: str, direction: Literal["ltr", "rtl"]) -> MessageScope:
+        """For the file of this locale."""
+        start, end = ("left", "right") if direction == "ltr" else ("right", "left")
+        tag = locale.replace("_", "-")
+        language = tag.split("-")[0]
+        return cls(Markup(tag), Markup(language), Markup(direction), Markup(start), Markup(end))  # noqa: S704
+
+
+class Scope(TypedDict):
+    """The names at a template's top level."""
+
+    customer: Customer
+    history: History
+    campaign: CampaignScope
+    step: StepScope
+    variant: str | None
+    coupon: str | None
+    brand: BrandScope
+    links: Links
+    message: MessageScope
+
+
+# Names the design has and this version does not: lint says so, instead of "unknown".
+LATER = frozenset({"loyalty", "tone", "links.survey", "links.referral", "links.view_online"})
+
+# Plain attribute access is safe on these: they hold data and have no methods that do anything.
+VISIBLE_TYPES: frozenset[type] = frozenset(
+    {
+        Attributes,
+        BrandScope,
+        CampaignScope,
+        Customer,
+        History,
+        Line,
+        Links,
+        MessageScope,
+        Money,
+        Order,
+        Product,
+        StepScope,
+    }
+)
+
+PRINTABLE_TYPES = (str, int, float)
+
+# Which filter prints what cannot be printed as it is.
+FORMATTED_BY: dict[type, str] = {Money: "money", datetime: "date", date: "date"}
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """What the messages of one step and variant have in common."""
+
+    campaign: CampaignScope
+    step: StepScope
+    variant: str | None = None
+    coupon: str | None = None
+
+
+@lru_cache(maxsize=64)
+def members(kind: type) -> dict[str, Any]:
+    """The names a template may read on a scope type, with their types: fields and properties."""
+    getters = {name: value.fget for name, value in vars(kind).items() if isinstance(value, property)}
+    properties = {name: get_type_hints(getter)["return"] for name, getter in getters.items() if getter}
+    return get_type_hints(kind) | properties

@@ -1,0 +1,249 @@
+"""Dispatch: lease a chunk, render it, set `sending`, call the channel, settle.
+
+The order is what keeps a message from going out twice: `sending` is committed before the call, the outcome
+after it, and what a crash leaves in between is in doubt, never sent again by itself.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from threading import Lock
+from uuid import uuid4
+
+from holdfast.audience.people import Needs, Person
+from holdfast.audience.policy import next_try
+from holdfast.campaign.models import Campaign, Step
+from holdfast.channel import Accepted, InDoubt, Message, Outcome, Rejected, RejectReason, Retry
+from holdfast.content.message import Composer, content_of
+from holdfast.delivery.planning import running
+from holdfast.delivery.workspace import Workspace
+from holdfast.errors import BatchRefused, ChannelError, ChannelUnavailable, RenderError
+from holdfast.store import ledger
+from holdfast.store.contact import Route
+from holdfast.store.history import load_bestsellers, load_people
+from holdfast.store.ledger import Leased, Settled
+from holdfast.store.runs import Run
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkResult:
+    """What became of one chunk. `leased` 0: nothing was left to do. `deferred` went back to `planned`
+    because its window closed or its run was stopped."""
+
+    leased: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    retried: int = 0
+    in_doubt: int = 0
+    skipped: int = 0
+    deferred: int = 0
+
+
+def dispatch_chunk(ws: Workspace, name: str, channel: str, owner: str, clock: Clock) -> ChunkResult:
+    """Sends one chunk of the campaign's messages that are due on the channel.
+
+    `owner` names the worker; each chunk leases under a name of its own. Raises ChannelUnavailable when the
+    channel needs an operator: nothing of the batch was taken, and all of it is planned again.
+    """
+    campaign = ws.campaign(name)
+    lease_owner = f"{owner}/{uuid4().hex[:12]}"
+    for run in running(ws, name):
+        leased = ledger.lease(
+            ws.database,
+            run.id,
+            channel,
+            lease_owner,
+            ws.project.dispatch.chunk,
+            ws.project.dispatch.lease,
+            clock(),
+        )
+        if leased:
+            return _Chunk(ws, campaign, run, channel, lease_owner, clock).send(leased)
+    return ChunkResult()
+
+
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """A message with its identity in the ledger; `attempts` are the calls before this one."""
+
+    id: int
+    step: str
+    attempts: int
+    message: Message
+
+
+class _Chunk:
+    """One leased chunk on its way out."""
+
+    def __init__(
+        self, ws: Workspace, campaign: Campaign, run: Run, channel: str, owner: str, clock: Clock
+    ) -> None:
+        self.ws, self.campaign, self.run, self.owner, self.clock = ws, campaign, run, owner, clock
+        self.channel = ws.channel(channel)
+        self.route = Route(channel, self.channel.capabilities.kind)
+        self.lease = ws.project.dispatch.lease
+        self.renewed_at = clock()
+        self.counts: Counter[str] = Counter()
+        self.lock = Lock()
+
+    def send(self, leased: Sequence[Leased]) -> ChunkResult:
+        """Renders and sends the chunk, batch by batch, as many at once as the channel wants."""
+        self._count("leased", len(leased))
+        try:
+            messages = self._render(leased)
+            size, at_once = self.channel.capabilities.batch_size, self.channel.capabilities.concurrency
+            batches = [messages[start : start + size] for start in range(0, len(messages), size)]
+            if at_once == 1 or len(batches) < 2:
+                for batch in batches:
+                    self._send_batch(batch)
+            else:
+                with ThreadPoolExecutor(at_once, thread_name_prefix=self.route.channel) as pool:
+                    # Going through the results raises what a batch raised.
+                    for _ in pool.map(self._send_batch, batches):
+                        pass
+        except Exception:
+            ledger.release(self.ws.database, [row.id for row in leased], self.owner)
+            raise
+        return ChunkResult(**self.counts)
+
+    def _count(self, what: str, n: int) -> None:
+        with self.lock:
+            self.counts[what] += n
+
+    # --- rendering ------------------------------------------------------------------------------------
+
+    def _render(self, leased: Sequence[Leased]) -> list[_Rendered]:
+        people = self._load(leased)
+        composer = Composer(self.ws.library, self.ws.signer, self.ws.project.brand)
+        contents = {
+            way: content_of(self.campaign, step, way[1])
+            for way in {(row.step, row.variant) for row in leased}
+            if (step := self._step(*way)) is not None
+        }
+        rendered: list[_Rendered] = []
+        skipped: dict[str, list[int]] = {}
+        for row in leased:
+            content, person = contents.get((row.step, row.variant)), people.get(row.customer_id)
+            if content is None:
+                skipped.setdefault("step_removed", []).append(row.id)
+            elif person is None or row.address is None:
+                skipped.setdefault("unreachable", []).append(row.id)
+            else:
+                try:
+                    message = composer.compose(row.id, self.route.kind, row.address, content, person)
+                except RenderError:
+                    skipped.setdefault("render_failed", []).append(row.id)
+                else:
+                    rendered.append(_Rendered(row.id, row.step, row.attempts, message))
+        for reason, ids in skipped.items():
+            ledger.release(self.ws.database, ids, self.owner, skip=reason)
+            self._count("skipped", len(ids))
+        return rendered
+
+    def _step(self, id_: str, variant: str | None) -> Step | None:
+        """The step as the campaign's file has it now; None: it, or its variant, has been removed."""
+        step = next((step for step in self.campaign.steps if step.id == id_), None)
+        return step if step is not None and (variant is None or variant in step.variants) else None
+
+    def _load(self, leased: Sequence[Leased]) -> dict[int, Person]:
+        seen_at = self.run.time_at(self.clock())
+        needs = Needs()
+        for id_ in {row.step for row in leased}:
+            if (step := self._step(id_, None)) is not None:
+                needs |= self.ws.needs(step, self.route.kind)
+        with self.ws.database.read() as connection:
+            bestsellers = load_bestsellers(connection, seen_at) if needs.favourites else None
+            customer_ids = [row.customer_id for row in leased]
+            return load_people(connection, customer_ids, seen_at, needs, self.ws.project, bestsellers)
+
+    # --- sending --------------------------------------------------------------------------------------
+
+    def _send_batch(self, batch: Sequence[_Rendered]) -> None:
+        self._keep_lease()
+        attempt_id, states = ledger.begin_sending(
+            self.ws.database,
+            self.run.id,
+            [rendered.id for rendered in batch],
+            self.owner,
+            route=self.route,
+            purpose=self.campaign.purpose,
+            cap=self.ws.send_policy(self.campaign).cap,
+            length=self.lease,
+            now=self.clock(),
+        )
+        self._count("skipped", sum(state == "skipped" for state in states.values()))
+        self._count("deferred", sum(state == "planned" for state in states.values()))
+        going = [rendered for rendered in batch if states.get(rendered.id) == "sending"]
+        if not going:
+            return
+        try:
+            outcomes = self.channel.send([rendered.message for rendered in going])
+            if len(outcomes) != len(going):
+                raise ChannelError(
+                    f"channel {self.route.channel!r} gave {len(outcomes)} outcomes for {len(going)} messages"
+                )
+        except BatchRefused:
+            self._bisect(attempt_id, going)
+        except ChannelUnavailable:
+            self._settle(attempt_id, [Settled(rendered.id, "planned") for rendered in going])
+            raise
+        except Exception:
+            # The adapter broke: nobody can tell how far it came.
+            self._settle(attempt_id, [Settled(r.id, "in_doubt", "channel_failed") for r in going])
+            raise
+        else:
+            now = self.clock()
+            self._settle(
+                attempt_id,
+                [_settled(rendered, outcome, now) for rendered, outcome in zip(going, outcomes, strict=True)],
+            )
+
+    def _bisect(self, attempt_id: int, refused: Sequence[_Rendered]) -> None:
+        """Halves a refused batch, each half `sending` before its own call: one bad message ends alone."""
+        if len(refused) == 1:
+            self._settle(attempt_id, [Settled(refused[0].id, "rejected", RejectReason.CONTENT)])
+            return
+        ledger.take_back(
+            self.ws.database, attempt_id, [r.id for r in refused], self.owner, self.lease, self.clock()
+        )
+        middle = len(refused) // 2
+        self._send_batch(refused[:middle])
+        self._send_batch(refused[middle:])
+
+    def _settle(self, attempt_id: int, settled: Sequence[Settled]) -> None:
+        steps = {step.id: self.ws.routes(step) for step in self.campaign.steps}
+        fallbacks = {id_: _after(routes, self.route) for id_, routes in steps.items()}
+        ledger.settle(self.ws.database, attempt_id, settled, fallbacks, self.campaign.purpose, self.clock())
+        for outcome in settled:
+            self._count("retried" if outcome.state == "planned" else outcome.state, 1)
+
+    def _keep_lease(self) -> None:
+        if self.clock() - self.renewed_at > self.lease / 3:
+            ledger.renew(self.ws.database, self.owner, self.lease)
+            self.renewed_at = self.clock()
+
+
+def _after(routes: Sequence[Route], used: Route) -> Sequence[Route]:
+    return routes[routes.index(used) + 1 :] if used in routes else ()
+
+
+def _settled(rendered: _Rendered, outcome: Outcome, now: datetime) -> Settled:
+    """What an outcome makes of a message in the ledger."""
+    match outcome:
+        case Accepted(provider_id):
+            return Settled(rendered.id, "accepted", provider_id=provider_id or None)
+        case Rejected(reason):
+            return Settled(rendered.id, "rejected", reason.value)
+        case Retry(after):
+            due_at = next_try(rendered.attempts + 1, after, now)
+            if due_at is None:
+                return Settled(rendered.id, "rejected", RejectReason.RETRIES_EXHAUSTED.value)
+            return Settled(rendered.id, "planned", due_at=due_at)
+        case InDoubt():
+            return Settled(rendered.id, "in_doubt", "no_answer")

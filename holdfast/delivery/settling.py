@@ -1,0 +1,94 @@
+"""Settling: what ran-out leases leave behind, messages in doubt, and the ends of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from holdfast.campaign.models import Campaign
+from holdfast.channel import Accepted, Outcome, Rejected, Retry
+from holdfast.delivery.planning import running
+from holdfast.delivery.workspace import Workspace
+from holdfast.store import enrolling, ledger, runs
+from holdfast.store.ledger import Settled
+
+_LOOKED_UP_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class SettleResult:
+    """`settled` messages left doubt now, `in_doubt` are still in it; `done` occurrences ended now."""
+
+    settled: int
+    in_doubt: int
+    done: tuple[str, ...]
+
+
+def settle(ws: Workspace, name: str, now: datetime) -> SettleResult:
+    """Takes stock of the campaign: leases that ran out, doubt that can be ended, windows that closed, runs
+    with nothing left to do."""
+    campaign = ws.campaign(name)
+    ledger.reclaim(ws.database)
+    settled = sum(_settle_doubt(ws, campaign, channel, now) for channel in _channels(ws, campaign))
+    window = ws.send_policy(campaign).window
+    for run in running(ws, name):
+        enrolling.reopen(ws.database, run, window, ws.project.business.timezone, now)
+    done = runs.settle_states(ws.database, name, campaign.in_doubt == "resend", now)
+    with ws.database.read() as connection:
+        doubtful = ledger.count_in_doubt(connection, name)
+    return SettleResult(settled, doubtful, tuple(done))
+
+
+def _channels(ws: Workspace, campaign: Campaign) -> list[str]:
+    return list(dict.fromkeys(route.channel for step in campaign.steps for route in ws.routes(step)))
+
+
+def _settle_doubt(ws: Workspace, campaign: Campaign, channel: str, now: datetime) -> int:
+    """Ends what doubt can be ended: by asking the provider, by its idempotency, else by the policy."""
+    can = ws.channels.describe(channel)
+    before = None
+    if not can.lookup and not can.idempotent:
+        if campaign.in_doubt == "hold":
+            return 0
+        before = now - campaign.in_doubt_after
+    settled = 0
+    for page in _pages(ws, campaign.campaign, channel, before):
+        if can.lookup:
+            found = _look_up(ws, channel, page)
+        else:
+            found = [Settled(id_, "planned", "resent") for id_, _ in page]
+        settled += ledger.resolve_doubt(ws.database, found, now)
+    return settled
+
+
+def _pages(
+    ws: Workspace, campaign: str, channel: str, before: datetime | None
+) -> Iterator[list[tuple[int, datetime]]]:
+    last = 0
+    while True:
+        with ws.database.read() as connection:
+            page = ledger.in_doubt(connection, campaign, channel, before, last, _LOOKED_UP_AT_ONCE)
+        if not page:
+            return
+        yield page
+        last = page[-1][0]
+
+
+def _look_up(ws: Workspace, channel: str, page: list[tuple[int, datetime]]) -> list[Settled]:
+    keys = {ws.signer.sign("message", id_): id_ for id_, _ in page}
+    since = min(sent_at for _, sent_at in page)
+    found = ws.channel(channel).lookup(list(keys), since)
+    return [settled for key, outcome in found.items() if (settled := _proved(keys[key], outcome))]
+
+
+def _proved(id_: int, outcome: Outcome) -> Settled | None:
+    match outcome:
+        case Accepted(provider_id):
+            return Settled(id_, "accepted", provider_id=provider_id or None)
+        case Rejected(reason):
+            return Settled(id_, "rejected", reason.value)
+        case Retry():
+            return Settled(id_, "planned")
+        case _:
+            return None

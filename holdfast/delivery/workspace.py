@@ -1,0 +1,151 @@
+"""A project at work: its settings, database, templates, campaigns and channels in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from threading import Lock
+from typing import Protocol
+
+from babel.numbers import get_currency_precision
+
+from holdfast.audience.people import Needs
+from holdfast.audience.rules import Rule
+from holdfast.campaign.models import Campaign, Step
+from holdfast.channel import Capabilities, Channel
+from holdfast.content.library import Library
+from holdfast.errors import RunError
+from holdfast.settings import Project, SendPolicy
+from holdfast.store.contact import Route
+from holdfast.store.database import Database
+from holdfast.store.planning import EntryPlan, StepPlan
+from holdfast.store.segments import RuleContext, rollup_serves
+from holdfast.tokens import Signer
+
+
+class Channels(Protocol):
+    """The project's channels by name. Entrances bring them: adapters stand above this floor."""
+
+    def describe(self, name: str) -> Capabilities:
+        """What the channel can do, without opening it."""
+
+    def open(self, name: str) -> Channel:
+        """The channel, opened; secrets are resolved now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A campaign with the text it was read from."""
+
+    campaign: Campaign
+    text: str
+
+
+@dataclass
+class Workspace:
+    """Everything that the use cases need, opened once by an entrance. Safe to share between threads."""
+
+    project: Project
+    database: Database
+    secret: bytes
+    library: Library
+    channels: Channels
+    sources: Mapping[str, Source]
+    segments: Mapping[str, Rule]
+    signer: Signer = field(init=False)
+    _opened: dict[str, Channel] = field(default_factory=dict, init=False)
+    _lock: Lock = field(default_factory=Lock, init=False)
+
+    def __post_init__(self) -> None:
+        self.signer = Signer(self.secret)
+
+    def campaign(self, name: str) -> Campaign:
+        """The campaign of this name. Raises RunError when the project has none."""
+        return self.source(name).campaign
+
+    def source(self, name: str) -> Source:
+        """The campaign and its text. Raises RunError when the project has none of this name."""
+        try:
+            return self.sources[name]
+        except KeyError:
+            raise RunError(
+                f"there is no campaign {name!r}",
+                hint=f"known are: {', '.join(sorted(self.sources)) or 'none'}",
+            ) from None
+
+    def channel(self, name: str) -> Channel:
+        """The channel, opened at its first use and shared from then on."""
+        with self._lock:
+            if name not in self._opened:
+                self._opened[name] = self.channels.open(name)
+            return self._opened[name]
+
+    def close(self) -> None:
+        """Closes channels and database."""
+        for channel in self._opened.values():
+            channel.close()
+        self._opened.clear()
+        self.database.close()
+
+    # --- what a campaign means, with the project's defaults applied -----------------------------------
+
+    def routes(self, step: Step) -> tuple[Route, ...]:
+        """The step's channels that are enabled, in order, each with its kind."""
+        return tuple(
+            Route(name, self.channels.describe(name).kind)
+            for name in step.channels
+            if self.project.channels[name].enabled
+        )
+
+    def needs(self, step: Step, kind: str) -> Needs:
+        """What the step's templates for the kind read of a customer."""
+        templates = {variant.template or step.template for variant in step.variants.values()}
+        needs = Needs()
+        for template in templates or {step.template}:
+            needs |= self.library.needs(template, kind)
+        return needs
+
+    def send_policy(self, campaign: Campaign) -> SendPolicy:
+        """Window and cap: each the campaign's own, else the project's. A transactional one has no cap."""
+        own, default = campaign.send or SendPolicy(), self.project.defaults.send
+        return SendPolicy(
+            window=own.window or default.window,
+            cap=(own.cap or default.cap) if campaign.is_marketing else None,
+        )
+
+    def entry_plan(self, campaign: Campaign) -> EntryPlan:
+        """How customers enter the campaign."""
+        holdout = self.project.defaults.holdout if campaign.holdout is None else campaign.holdout
+        return EntryPlan(
+            campaign, self.routes(campaign.steps[0]), holdout, self.project.global_holdout, self.secret
+        )
+
+    def step_plans(self, campaign: Campaign) -> list[StepPlan]:
+        """What each of the campaign's steps means, in order."""
+        policy = self.send_policy(campaign)
+        return [
+            StepPlan(
+                campaign,
+                step,
+                self.routes(step),
+                policy.cap,
+                policy.window,
+                self.project.business.timezone,
+                self.secret,
+            )
+            for step in campaign.steps
+        ]
+
+    def rule_context(self, as_of: datetime) -> RuleContext:
+        """What rules mean at this moment; order facts come from the rollup where it serves."""
+        with self.database.read() as connection:
+            rollup = rollup_serves(connection, as_of)
+        return RuleContext(
+            as_of=as_of,
+            lifecycle=self.project.lifecycle,
+            secret=self.secret,
+            segments=self.segments,
+            currency_digits=get_currency_precision(self.project.business.currency),
+            rollup=rollup,
+        )

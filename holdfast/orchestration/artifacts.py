@@ -1,0 +1,81 @@
+"""What a run shows in the Prefect UI: waterfall, progress, samples and results, each under a stable key."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from typing import Any
+from uuid import UUID
+
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
+_UPDATE_EVERY = 1.0    # seconds: an update is a request to Prefect's server
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~>])")
+
+# Whoever runs the flow in this process may listen: (what, done, total).
+listener: ContextVar[Callable[[str, int, int], None] | None] = ContextVar("listener", default=None)
+
+
+class Progress:
+    """A campaign's progress bar in the UI, and for whoever listens in this process. Used from one thread."""
+
+    def __init__(self, campaign: str) -> None:
+        self._key = artifact_key(campaign, "progress")
+        self._artifact: UUID | None = None
+        self._updated = -_UPDATE_EVERY
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` of `what` ("enroll", "dispatch"); the last one is always shown."""
+        if (tell := listener.get()) is not None:
+            tell(what, done, total)
+        if done < total and time.monotonic() - self._updated < _UPDATE_EVERY:
+            return
+        self._updated = time.monotonic()
+        percent = min(100.0, 100.0 * done / total) if total else 100.0
+        description = f"{what}: {done:,} of {total:,}"
+        if self._artifact is None:
+            self._artifact = create_progress_artifact(percent, key=self._key, description=description)
+        else:
+            update_progress_artifact(self._artifact, percent, description=description)
+
+
+def publish_waterfall(campaign: str, waterfall: Iterable[tuple[str, int]]) -> None:
+    """How the audience became the messages: one row a step of the waterfall."""
+    rows = [{"": label, "customers": n} for label, n in waterfall]
+    create_table_artifact(rows, key=artifact_key(campaign, "waterfall"), description=f"Audience of {campaign}")
+
+
+def publish_results(campaign: str, rows: list[dict[str, Any]]) -> None:
+    """What became of the messages."""
+    create_table_artifact(rows, key=artifact_key(campaign, "results"), description=f"Results of {campaign}")
+
+
+def publish_samples(campaign: str, samples: Iterable[Mapping[str, str]]) -> None:
+    """Rendered samples, addresses masked. The customer's text is shown as text, never as markdown or HTML."""
+    pages = [_sample_page(number, sample) for number, sample in enumerate(samples, start=1)]
+    create_markdown_artifact("\n\n".join(pages) or "No messages.", key=artifact_key(campaign, "samples"))
+
+
+def artifact_key(campaign: str, what: str) -> str:
+    """Prefect allows lower-case letters, digits and dashes in keys."""
+    return f"{campaign.replace('_', '-')}-{what}"
+
+
+def escape_markdown(text: str) -> str:
+    """One line of text that no markdown renderer reads as anything but text."""
+    line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return _MARKDOWN.sub(r"\\\1", line)
+
+
+def _sample_page(number: int, sample: Mapping[str, str]) -> str:
+    # Indented code takes any text as it is; a fence could be closed by the text.
+    body = "\n".join(f"    {line}" for line in sample["text"].splitlines())
+    heading = f"## {number}. {escape_markdown(sample['subject'] or '(no subject)')}"
+    return f"{heading}\n\nto {escape_markdown(sample['to'])}, by {escape_markdown(sample['channel'])}\n\n{body}"

@@ -1,0 +1,93 @@
+"""What may reach Prefect's database: never an address, a token or the text of a foreign exception.
+
+Prefect keeps an exception's text in the run's state and ships log records to its server. `redacted` stands around the
+body of every flow and task; the filter on the loggers is the second net.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from holdfast.errors import HoldfastError
+
+_PACKAGE = Path(__file__).parents[1]
+_OURS = (_PACKAGE, _PACKAGE.parent / "flows", _PACKAGE.parent / "channels")
+
+_MASKS = (
+    (re.compile(r"[\w.+%'-]+@[\w-]+(?:\.[\w-]+)*"), "***@***"),
+    (re.compile(r"//[^/\s@]+@"), "//***@"),
+    # Bot tokens and keys stand in paths and queries; phone and card numbers are long runs of digits.
+    (re.compile(r"\d{5,}:[\w-]{20,}"), "***"),
+    (re.compile(r"(?i)\b(bearer|basic|token|api[_-]?key|password|secret|signature)([=:\s\"']+)[^\s\"'&,;]+"), r"\1\2***"),
+    (re.compile(r"\b(?:SG|xox[a-z])[.-][\w.-]{10,}"), "***"),
+    (re.compile(r"(?<![\w-])(?!\d{4}-\d\d-\d\d)\+?\d(?:[ ()./-]?\d){8,}(?![\w-])"), "***"),
+)
+_SHORTEST_SECRET = 6    # masking a shorter one would eat ordinary words
+_secrets: set[str] = set()
+
+
+class UnexpectedFailure(HoldfastError):
+    """A failure that nobody foresaw: its type and place, without its text, which may hold a customer's data."""
+
+
+@contextmanager
+def redacted() -> Iterator[None]:
+    """Lets Holdfast's own errors pass, with their hint; any other becomes its type and place in our code.
+
+    Usable as a decorator too. Interrupts and Prefect's signals are no Exceptions, and pass.
+    """
+    protect_logs()
+    try:
+        yield
+    except HoldfastError as error:
+        if error.hint:
+            # Prefect shows str(error) and nothing else.
+            error.args, error.hint = (f"{error} ({error.hint})",), ""
+        raise error.with_traceback(None) from None
+    except Exception as error:
+        raise UnexpectedFailure(_type_and_place(error)) from None
+
+
+def _type_and_place(error: Exception) -> str:
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        path = Path(frame.f_code.co_filename)
+        if path.parent != Path(__file__).parent and any(path.is_relative_to(folder) for folder in _OURS):
+            place = f" at {path.relative_to(_PACKAGE.parent)}:{line}"
+    return f"{type(error).__name__}{place}"
+
+
+def mask(text: str) -> str:
+    """The text without mail addresses, long numbers, credentials and the secrets that are known."""
+    for secret in _secrets:
+        text = text.replace(secret, "***")
+    for pattern, replacement in _MASKS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def keep_out_of_logs(secret: str) -> None:
+    """From now on this value is masked wherever it is logged."""
+    if len(secret) >= _SHORTEST_SECRET:
+        _secrets.add(secret)
+
+
+def protect_logs() -> None:
+    """Masks what every handler of this process writes, and silences clients that log URLs with their tokens."""
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    loggers = [logging.getLogger(), *map(logging.getLogger, list(logging.root.manager.loggerDict))]
+    for handler in {handler for logger in loggers for handler in logger.handlers}:
+        handler.addFilter(_masked)    # a second time changes nothing
+
+
+def _masked(record: logging.LogRecord) -> bool:
+    record.msg, record.args = mask(record.getMessage()), None
+    if record.exc_info:
+        record.exc_text = mask("".join(traceback.format_exception(*record.exc_info)).rstrip())
+    return True

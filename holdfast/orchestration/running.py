@@ -1,0 +1,121 @@
+"""Running a campaign now: in this process, or by a worker through its deployment."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from uuid import UUID
+
+import httpx
+from prefect import State, tags
+from prefect.client.orchestration import get_client
+from prefect.flows import load_flow_from_entrypoint
+from prefect.settings import get_current_settings
+
+from holdfast.errors import HoldfastError, OrchestrationError
+from holdfast.orchestration.artifacts import listener
+from holdfast.orchestration.deployments import ENTRYPOINT, TAG, find_deployment, no_answer
+
+_POLL_EVERY = 0.5    # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a flow run ended: `state` by its name in the UI (Completed, Missed, Interrupted, Cancelled, Failed, …)."""
+
+    flow_run_id: UUID
+    url: str
+    state: str
+    message: str
+
+
+def run_now(
+    root: Path,
+    campaign: str,
+    *,
+    key: str | None = None,
+    as_of: datetime | None = None,
+    resume: bool = False,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> Ended:
+    """Runs the campaign in this process, shown in the Prefect UI like any run; the server must be up.
+
+    `on_progress` gets what is done ("enroll", "dispatch"), how much, of how much. Raises the HoldfastError that
+    the run failed with.
+    """
+    os.environ["HOLDFAST_PROJECT"] = str(root)
+    _keep_console_quiet()
+    run_campaign = load_flow_from_entrypoint(ENTRYPOINT)
+    token = listener.set(on_progress)
+    try:
+        with tags(TAG):
+            state: State = run_campaign(campaign, key=key, as_of=as_of, resume=resume, return_state=True)
+    finally:
+        listener.reset(token)
+    if state.is_failed() or state.is_crashed():
+        error = state.result(raise_on_failure=False)
+        if isinstance(error, HoldfastError):
+            raise error
+        raise OrchestrationError(f"the flow run {state.name.lower()}: {state.message}")
+    return _ended(state)
+
+
+def run_deployed(
+    campaign: str,
+    *,
+    key: str | None = None,
+    as_of: datetime | None = None,
+    resume: bool = False,
+    timeout: float = 600.0,
+    on_progress: Callable[[str], None] | None = None,
+) -> Ended:
+    """Has a worker run the campaign's deployment, and waits; `on_progress` gets each state's name.
+
+    Raises OrchestrationError where the campaign is not deployed, or no worker has ended it after `timeout` seconds.
+    """
+    parameters = {"key": key, "as_of": as_of and as_of.isoformat(), "resume": resume}
+    try:
+        with get_client(sync_client=True) as client:
+            deployment = find_deployment(client, campaign)
+            if deployment is None:
+                raise OrchestrationError(f"campaign {campaign!r} is not deployed", hint="run: holdfast deploy")
+            run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
+            give_up, shown = time.monotonic() + timeout, ""
+            while run.state is None or not run.state.is_final():
+                if time.monotonic() > give_up:
+                    raise OrchestrationError(
+                        f"the run of {campaign!r} is still {shown or 'waiting'}", hint="is a worker up? holdfast up"
+                    )
+                time.sleep(_POLL_EVERY)
+                run = client.read_flow_run(run.id)
+                if on_progress and run.state and run.state.name != shown:
+                    shown = run.state.name or ""
+                    on_progress(shown)
+    except httpx.HTTPError as error:
+        raise no_answer(error) from None
+    return _ended(run.state, run.id)
+
+
+def ui_url() -> str:
+    """Where the Prefect UI is."""
+    settings = get_current_settings()
+    return str(settings.ui_url or "").rstrip("/")
+
+
+def _ended(state: State, flow_run_id: UUID | None = None) -> Ended:
+    flow_run_id = flow_run_id or state.state_details.flow_run_id
+    assert flow_run_id is not None  # noqa: S101 - Prefect sets it on every state of a flow run
+    return Ended(flow_run_id, f"{ui_url()}/runs/flow-run/{flow_run_id}", state.name or "", state.message or "")
+
+
+def _keep_console_quiet() -> None:
+    """The command line says what happened, in its own words. The UI keeps the whole log."""
+    for name in ("prefect", "prefect.flow_runs", "prefect.task_runs", "prefect.extra"):
+        for handler in logging.getLogger(name).handlers:
+            if isinstance(handler, logging.StreamHandler):
+                handler.setLevel(logging.CRITICAL + 1)

@@ -1,0 +1,90 @@
+"""The worker of `holdfast up`: takes the project's runs from its work pool, and stops without breaking one off."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import httpx
+from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
+
+from holdfast.orchestration.deployments import POOL
+
+_POLL_EVERY = 3.0    # seconds
+
+
+def work(announce: Callable[[str], None]) -> None:
+    """Runs what is scheduled in the work pool, each run in a process of its own, until Ctrl-C or SIGTERM.
+
+    Then nothing new is taken; the runs in work finish the chunks they have in hand and leave the rest to a
+    follow-up run, which waits for the next worker. A second Ctrl-C does not wait for them.
+    """
+    asyncio.run(_work(announce))
+
+
+class _Worker(ProcessWorker):
+    # Prefect's own way to stop kills the runs' processes and leaves the runs `Running` in the UI for ever (tried):
+    # so this one knows them, asks them to end, and waits.
+
+    def __init__(self) -> None:
+        name = f"{POOL} {socket.gethostname()} {os.getpid()}"
+        super().__init__(work_pool_name=POOL, name=name, create_pool_if_not_found=False)
+        self.processes: set[int] = set()
+
+    async def run(
+        self, flow_run: Any, configuration: ProcessJobConfiguration, task_status: Any = None
+    ) -> ProcessWorkerResult:
+        started = _Started(task_status, self.processes)
+        try:
+            return await super().run(flow_run, configuration, started)    # type: ignore[arg-type]
+        finally:
+            self.processes.discard(started.pid)
+
+
+class _Started:
+    """Notes the process of a run when Prefect reports it."""
+
+    def __init__(self, task_status: Any, processes: set[int]) -> None:
+        self.pid = 0
+        self._task_status = task_status
+        self._processes = processes
+
+    def started(self, pid: int) -> None:
+        self.pid = pid
+        self._processes.add(pid)
+        self._task_status.started(pid)
+
+
+async def _work(announce: Callable[[str], None]) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    main = asyncio.current_task()
+    assert main is not None  # noqa: S101 - inside asyncio.run
+
+    def stop() -> None:
+        if stopping.is_set():
+            main.cancel()
+        stopping.set()
+
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stop)
+    with suppress(asyncio.CancelledError):
+        async with _Worker() as worker:
+            while not stopping.is_set():
+                try:
+                    await worker.sync_with_backend()
+                    await worker.get_and_submit_flow_runs()
+                except httpx.HTTPError:
+                    announce("the Prefect server does not answer; trying again")
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stopping.wait(), _POLL_EVERY)
+            if worker.processes:
+                announce(f"stopping: {len(worker.processes)} run(s) finish what they have in hand")
+            for pid in worker.processes:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)

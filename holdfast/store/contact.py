@@ -1,0 +1,109 @@
+"""Whether, and how, a customer may be written to at a moment: consent, reachability and caps as SQL.
+
+Planning and sending judge by these same expressions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, FromClause, and_, case, false, func, literal, null, or_, select, true
+from sqlalchemy.sql.expression import FromClause as From
+
+from holdfast.settings import Cap
+from holdfast.tables import addresses, consents, messages, suppressions
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One channel a step may take, and the kind of address it needs."""
+
+    channel: str
+    kind: str
+
+
+def consents_to(
+    customer_id: ColumnElement[int], kind: str, purpose: str, at: datetime
+) -> ColumnElement[bool]:
+    """The latest consent up to `at` permits. Marketing needs a yes; a transactional message only no no."""
+    latest = (
+        select(consents.c.granted)
+        .where(
+            consents.c.customer_id == customer_id,
+            consents.c.kind == kind,
+            consents.c.purpose == purpose,
+            consents.c.recorded_at <= at,
+        )
+        .order_by(consents.c.recorded_at.desc(), consents.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    return func.coalesce(latest, true() if purpose == "transactional" else false())
+
+
+def join_contact(
+    source: From, customer_id: ColumnElement[int], kinds: Sequence[str], purpose: str, at: datetime
+) -> tuple[FromClause, dict[str, ColumnElement[str]]]:
+    """The source joined to addresses and suppressions; for each kind why it cannot be used (NULL: can)."""
+    problems: dict[str, ColumnElement[str]] = {}
+    for number, kind in enumerate(dict.fromkeys(kinds)):
+        address = addresses.alias(f"address_{number}")
+        suppression = suppressions.alias(f"suppression_{number}")
+        source = source.outerjoin(
+            address, and_(address.c.customer_id == customer_id, address.c.kind == kind)
+        ).outerjoin(
+            suppression,
+            and_(
+                suppression.c.kind == kind,
+                suppression.c.address_key == address.c.address_key,
+                suppression.c.created_at <= at,
+            ),
+        )
+        problems[kind] = case(
+            (address.c.address.is_(None), literal("unreachable")),
+            (consents_to(customer_id, kind, purpose, at).is_(False), literal("no_consent")),
+            (suppression.c.address_key.is_not(None), literal("suppressed")),
+            else_=null(),
+        )
+    return source, problems
+
+
+def first_usable(
+    routes: Sequence[Route], problems: dict[str, ColumnElement[str]], *, give: str
+) -> ColumnElement[str]:
+    """The `channel` or `kind` of the first route that can be used; NULL when none can."""
+    return case(
+        *((problems[route.kind].is_(None), literal(getattr(route, give))) for route in routes), else_=null()
+    )
+
+
+def why_none(routes: Sequence[Route], problems: dict[str, ColumnElement[str]]) -> ColumnElement[str]:
+    """Why no route can be used, the nearest miss first; NULL when one can."""
+    distinct = [problems[kind] for kind in dict.fromkeys(route.kind for route in routes)]
+    return case(
+        (or_(*(problem.is_(None) for problem in distinct)), null()),
+        (or_(*(problem == "suppressed" for problem in distinct)), literal("suppressed")),
+        (or_(*(problem == "no_consent" for problem in distinct)), literal("no_consent")),
+        else_=literal("unreachable"),
+    )
+
+
+def over_cap(customer_id: ColumnElement[int], cap: Cap | None, at: datetime) -> ColumnElement[bool]:
+    """The customer already got the cap's number of marketing messages, taken or in doubt, in its window."""
+    if cap is None:
+        return false()
+    sent = messages.alias("sent")
+    count = (
+        select(func.count())
+        .select_from(sent)
+        .where(
+            sent.c.customer_id == customer_id,
+            sent.c.sent_at > at - cap.per,
+            sent.c.purpose == "marketing",
+            sent.c.state.in_(("sending", "accepted", "in_doubt")),
+        )
+        .scalar_subquery()
+    )
+    return count >= cap.messages

@@ -1,0 +1,238 @@
+"""Customers from a file: who they are, where they can be reached, what they consented to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ColumnElement,
+    Connection,
+    Text,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    text,
+    tuple_,
+)
+
+from holdfast.audience.addresses import address_key
+from holdfast.audience.arms import draw_number
+from holdfast.store.imports.rows import REJECT_COLUMNS, Header, Row, Written
+from holdfast.store.imports.values import (
+    Conventions,
+    address,
+    country_code,
+    identifier,
+    language_tag,
+    scalar,
+    to_json,
+    words,
+    yes_or_no,
+)
+from holdfast.store.staging import stage, staging_table, upsert
+from holdfast.tables import Json, addresses, consents, customers, to_microseconds
+
+REQUIRED = ("customer_id",)
+PROFILE = ("first_name", "last_name", "locale", "timezone", "country", "city", "birthday")
+ADDRESS_KINDS = {
+    "email": "email",
+    "phone": "sms",
+    "telegram": "telegram",
+    "x": "x",
+    "whatsapp": "whatsapp",
+    "messenger": "messenger",
+    "mastodon": "mastodon",
+}
+COLUMNS = (*REQUIRED, *PROFILE, *ADDRESS_KINDS)
+
+_CONSENT = re.compile(r"consent\.([a-z][a-z0-9_]*)(?:\.(marketing|transactional))?")
+_EVIDENCE = "import "
+
+_staged = staging_table(
+    "staged_customers",
+    Column("external_id", Text, primary_key=True),
+    Column("draw", customers.c.draw.type),
+    *(Column(name, customers.c[name].type) for name in PROFILE),
+    Column("attributes", Json),
+)
+_staged_addresses = staging_table(
+    "staged_addresses",
+    Column("customer", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("address", Text),
+    Column("address_key", Text),
+)
+_staged_consents = staging_table(
+    "staged_consents",
+    Column("customer", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("purpose", Text, primary_key=True),
+    Column("granted", Boolean),
+)
+
+
+class _Customer(NamedTuple):
+    staged: tuple[Any, ...]
+    addresses: list[tuple[str, str, str | None, str | None]]
+    consents: list[tuple[str, str, str, bool]]
+
+
+class CustomerRows:
+    """Reads rows of a file of customers, and writes a chunk of them."""
+
+    def __init__(self, header: Header, conventions: Conventions, secret: bytes, now: datetime) -> None:
+        header.require(REQUIRED, COLUMNS)
+        self._conventions = conventions
+        self._secret = secret
+        self._now = to_microseconds(now)
+        self._evidence = _EVIDENCE + header.file
+        self._pick = header.picker("customer_id", *PROFILE)
+        self._profile = [name for name in PROFILE if name in header.names]
+        self._addresses: list[tuple[int, str, str]] = []
+        self._consents: list[tuple[int, str, str, str]] = []
+        self._attributes: list[tuple[int, str]] = []
+        for place, name in enumerate(header.names):
+            if name in ADDRESS_KINDS:
+                self._addresses.append((place, name, ADDRESS_KINDS[name]))
+            elif name.lower().startswith("consent."):
+                self._consents.append((place, name, *_consent(header, name)))
+            elif name not in COLUMNS and name not in REJECT_COLUMNS:
+                self._attributes.append((place, name))
+
+    def read(self, row: Row) -> tuple[str, _Customer]:
+        """The customer of one row, by its id. Raises Rejected."""
+        cells = row.fields
+        customer_id, first_name, last_name, locale, timezone, country, city, birthday = self._pick(cells)
+        customer_id = identifier("customer_id", customer_id)
+        staged = (
+            customer_id,
+            draw_number(self._secret, customer_id),
+            words("first_name", first_name),
+            words("last_name", last_name),
+            language_tag("locale", locale),
+            words("timezone", timezone),
+            country_code("country", country),
+            words("city", city),
+            self._conventions.day("birthday", birthday),
+            to_json({name: scalar(name, cells[place]) for place, name in self._attributes}),
+        )
+        written = [(kind, address(name, kind, cells[place])) for place, name, kind in self._addresses]
+        stated = [
+            (kind, purpose, yes_or_no(name, cells[place])) for place, name, kind, purpose in self._consents
+        ]
+        return customer_id, _Customer(
+            staged,
+            [(customer_id, kind, at, address_key(kind, at) if at else None) for kind, at in written],
+            [
+                (customer_id, kind, purpose, granted)
+                for kind, purpose, granted in stated
+                if granted is not None
+            ],
+        )
+
+    def write(self, connection: Connection, rows: Sequence[_Customer]) -> Written:
+        """Customers, then their addresses and consents."""
+        stage(connection, _staged, [row.staged for row in rows])
+        written = self._write_customers(connection)
+        stage(connection, _staged_addresses, [staged for row in rows for staged in row.addresses])
+        written += _write_addresses(connection)
+        stage(connection, _staged_consents, [staged for row in rows for staged in row.consents])
+        written += self._append_consents(connection)
+        return Written(written)
+
+    def _write_customers(self, connection: Connection) -> int:
+        now = literal(self._now)
+        known = customers.alias("known")
+        values = select(
+            *(column for column in _staged.c if column.name != "attributes"),
+            _merged(connection, known.c.attributes, _staged.c.attributes).label("attributes"),
+            now.label("created_at"),
+            now.label("updated_at"),
+        ).select_from(_staged.outerjoin(known, known.c.external_id == _staged.c.external_id))
+        return upsert(
+            connection,
+            customers,
+            values,
+            key=["external_id"],
+            update=[*self._profile, "attributes"],
+            together=["updated_at"],
+        )
+
+    def _append_consents(self, connection: Connection) -> int:
+        """What the file says anew. What it only repeats must not overrule what the customer said since."""
+        last_imported = (
+            select(consents.c.granted)
+            .where(
+                consents.c.customer_id == customers.c.id,
+                consents.c.kind == _staged_consents.c.kind,
+                consents.c.purpose == _staged_consents.c.purpose,
+                consents.c.evidence.startswith(_EVIDENCE),
+            )
+            .order_by(consents.c.recorded_at.desc(), consents.c.id.desc())
+            .limit(1)
+            .scalar_subquery()
+        )
+        values = (
+            select(
+                customers.c.id.label("customer_id"),
+                _staged_consents.c.kind,
+                _staged_consents.c.purpose,
+                _staged_consents.c.granted,
+                literal(self._evidence).label("evidence"),
+                literal(self._now).label("recorded_at"),
+            )
+            .join_from(_staged_consents, customers, customers.c.external_id == _staged_consents.c.customer)
+            .where(_staged_consents.c.granted.is_distinct_from(last_imported))
+        )
+        names = [column.name for column in values.selected_columns]
+        return connection.execute(insert(consents).from_select(names, values)).rowcount
+
+
+def _consent(header: Header, name: str) -> tuple[str, str]:
+    """Kind and purpose of a consent column: `consent.email`, `consent.phone.transactional`."""
+    match = _CONSENT.fullmatch(name.lower())
+    if match is None:
+        raise header.problem(
+            f"column {name!r} is not a consent",
+            name=name,
+            expected="consent.KIND or consent.KIND.transactional",
+        )
+    return ADDRESS_KINDS.get(match[1], match[1]), match[2] or "marketing"
+
+
+def _merged(
+    connection: Connection, stored: ColumnElement[Any], new: ColumnElement[Any]
+) -> ColumnElement[Any]:
+    """Stored attributes with the file's over them; an empty cell (null) takes its attribute away."""
+    if connection.dialect.name == "sqlite":
+        return func.json_patch(func.coalesce(stored, text("'{}'")), new)
+    return func.jsonb_strip_nulls(func.coalesce(stored, text("'{}'::jsonb")).op("||")(new))
+
+
+def _write_addresses(connection: Connection) -> int:
+    """An empty cell of an address column takes the address away."""
+    staged = select(
+        customers.c.id.label("customer_id"),
+        _staged_addresses.c.kind,
+        _staged_addresses.c.address,
+        _staged_addresses.c.address_key,
+    ).join_from(_staged_addresses, customers, customers.c.external_id == _staged_addresses.c.customer)
+    kept = upsert(
+        connection,
+        addresses,
+        staged.where(_staged_addresses.c.address.is_not(None)),
+        key=["customer_id", "kind"],
+        update=["address", "address_key"],
+    )
+    emptied = staged.where(_staged_addresses.c.address.is_(None)).subquery()
+    gone = tuple_(addresses.c.customer_id, addresses.c.kind).in_(
+        select(emptied.c.customer_id, emptied.c.kind)
+    )
+    return kept + connection.execute(delete(addresses).where(gone)).rowcount

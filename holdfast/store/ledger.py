@@ -1,0 +1,450 @@
+"""The life of a message in the database: leased, sending, settled, in doubt. See DESIGN for the states.
+
+Every transition is one UPDATE that names the state it starts from and, where there is a lease, its owner;
+what it returns is what happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Text,
+    and_,
+    case,
+    func,
+    insert,
+    literal,
+    null,
+    or_,
+    select,
+    update,
+)
+
+from holdfast.settings import Cap
+from holdfast.store.contact import Route, first_usable, join_contact, over_cap, why_none
+from holdfast.store.database import Database, database_now
+from holdfast.tables import UtcTime, addresses, attempts, messages, runs, to_microseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """One message on a lease of ours, with what rendering it needs."""
+
+    id: int
+    customer_id: int
+    step: str
+    channel: str
+    kind: str
+    variant: str | None
+    attempts: int
+    address: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of one message: the state it moves to, with its reason or its next time."""
+
+    id: int
+    state: str
+    reason: str | None = None
+    provider_id: str | None = None
+    due_at: datetime | None = None
+
+
+def may_go(now: datetime) -> ColumnElement[bool]:
+    """The message is planned, due, and its window has not closed over it."""
+    return and_(
+        messages.c.state == "planned",
+        messages.c.due_at <= now,
+        or_(messages.c.closes_at.is_(None), messages.c.closes_at > now),
+    )
+
+
+def lease(
+    database: Database, run_id: int, channel: str, owner: str, size: int, length: timedelta, now: datetime
+) -> list[Leased]:
+    """Leases up to `size` messages of the run that are due on the channel; who else leases gets others."""
+    picked = (
+        select(messages.c.id)
+        .where(
+            messages.c.run_id == run_id,
+            messages.c.channel == channel,
+            may_go(now),
+        )
+        .order_by(messages.c.due_at, messages.c.id)
+        .limit(size)
+        .with_for_update(skip_locked=True)
+        # PostgreSQL may run a plain subquery again for each row, and then lease more than the limit.
+        .cte("picked")
+        .prefix_with("MATERIALIZED")
+    )
+    with database.write() as connection:
+        leased = connection.execute(
+            update(messages)
+            .where(messages.c.id.in_(select(picked.c.id)), messages.c.state == "planned")
+            .values(state="leased", lease_owner=owner, lease_expires_at=_expiry(length))
+            .returning(messages.c.id)
+        ).scalars()
+        ids = sorted(leased)
+    with database.read() as connection:
+        return load(connection, database, ids)
+
+
+def load(connection: Connection, database: Database, ids: Sequence[int]) -> list[Leased]:
+    """The messages with these ids, in the order of their ids, with the customers' addresses of today."""
+    return [
+        Leased(*row)
+        for row in connection.execute(
+            select(
+                messages.c.id,
+                messages.c.customer_id,
+                messages.c.step,
+                messages.c.channel,
+                messages.c.kind,
+                messages.c.variant,
+                messages.c.attempts,
+                addresses.c.address,
+            )
+            .select_from(
+                messages.outerjoin(
+                    addresses,
+                    and_(
+                        addresses.c.customer_id == messages.c.customer_id,
+                        addresses.c.kind == messages.c.kind,
+                    ),
+                )
+            )
+            .where(messages.c.id.in_(database.among(ids)))
+            .order_by(messages.c.id)
+        )
+    ]
+
+
+def _expiry(length: timedelta) -> Any:
+    return database_now() + literal(int(length.total_seconds() * 1_000_000), BigInteger)
+
+
+def renew(database: Database, owner: str, length: timedelta) -> None:
+    """Gives the owner's leases their full length again."""
+    with database.write() as connection:
+        connection.execute(
+            update(messages).where(messages.c.lease_owner == owner).values(lease_expires_at=_expiry(length))
+        )
+
+
+def begin_sending(
+    database: Database,
+    run_id: int,
+    ids: Sequence[int],
+    owner: str,
+    *,
+    route: Route,
+    purpose: str,
+    cap: Cap | None,
+    length: timedelta,
+    now: datetime,
+) -> tuple[int, dict[int, str]]:
+    """Sets `sending` what may go out at this moment: (attempt id, state of each message by now).
+
+    Judged under the project-wide lock, in one UPDATE: the lease is still ours, the run is running, the
+    window is open, and consent, address, suppression and cap permit. Only what comes back as `sending`
+    may be sent; the rest is `skipped` with its reason, or `planned` again. A message that is missing from
+    the answer is no longer ours. Committed when this returns.
+    """
+    candidate = messages.alias("candidate")
+    source, problems = join_contact(
+        candidate.join(runs, runs.c.id == candidate.c.run_id),
+        candidate.c.customer_id,
+        [route.kind],
+        purpose,
+        now,
+    )
+    judged = (
+        select(
+            candidate.c.id,
+            case(
+                (runs.c.state != "running", literal("stopped")),
+                (candidate.c.closes_at <= now, literal("closed")),
+                (why_none([route], problems).is_not(None), why_none([route], problems)),
+                (over_cap(candidate.c.customer_id, cap, now), literal("capped")),
+                else_=null(),
+            ).label("verdict"),
+        )
+        .select_from(source)
+        .where(
+            candidate.c.id.in_(database.among(ids)),
+            candidate.c.state == "leased",
+            candidate.c.lease_owner == owner,
+        )
+        .cte("judged")
+        .prefix_with("MATERIALIZED")
+    )
+    go, wait = judged.c.verdict.is_(None), judged.c.verdict.in_(("stopped", "closed"))
+    with database.write(exclusive=True) as connection:
+        attempt_id: int = connection.execute(
+            insert(attempts)
+            .values(run_id=run_id, channel=route.channel, messages=len(ids), started_at=now)
+            .returning(attempts.c.id)
+        ).scalar_one()
+        states = connection.execute(
+            update(messages)
+            .where(messages.c.id == judged.c.id)
+            .values(
+                state=case((go, "sending"), (wait, "planned"), else_="skipped"),
+                reason=case((go | wait, null()), else_=judged.c.verdict),
+                attempts=messages.c.attempts + case((go, 1), else_=0),
+                attempt_id=case((go, attempt_id), else_=messages.c.attempt_id),
+                sent_at=case((go, literal(now, UtcTime)), else_=messages.c.sent_at),
+                lease_owner=case((go, owner), else_=null()),
+                lease_expires_at=case((go, _expiry(length)), else_=null()),
+            )
+            .returning(messages.c.id, messages.c.state)
+        ).all()
+    return attempt_id, dict(map(tuple, states))
+
+
+def settle(
+    database: Database,
+    attempt_id: int,
+    outcomes: Sequence[Settled],
+    fallbacks: Mapping[str, Sequence[Route]],
+    purpose: str,
+    now: datetime,
+) -> None:
+    """Writes what a call's messages became, and the fallbacks of the rejected ones, in one transaction.
+
+    `fallbacks` has, by step, the routes that come after this channel's. A message that meanwhile became
+    `in_doubt` is settled all the same: the sender's outcome came late, but it is the truth.
+    """
+    given = database.rows(
+        [
+            (
+                outcome.id,
+                outcome.state,
+                outcome.reason,
+                outcome.provider_id,
+                None if outcome.due_at is None else to_microseconds(outcome.due_at),
+            )
+            for outcome in outcomes
+        ],
+        id=BigInteger(),
+        state=Text(),
+        reason=Text(),
+        provider_id=Text(),
+        due_at=BigInteger(),
+    )
+    with database.write() as connection:
+        connection.execute(
+            update(messages)
+            .where(
+                messages.c.id == given.c.id,
+                or_(
+                    messages.c.state == "sending",
+                    and_(messages.c.state == "in_doubt", given.c.state != "in_doubt"),
+                ),
+            )
+            .values(
+                state=given.c.state,
+                reason=given.c.reason,
+                provider_id=given.c.provider_id,
+                due_at=func.coalesce(given.c.due_at, messages.c.due_at),
+                # What was not taken no longer counts under a cap.
+                sent_at=case((given.c.state.in_(("planned", "rejected")), null()), else_=messages.c.sent_at),
+                settled_at=literal(now, UtcTime),
+                lease_owner=None,
+                lease_expires_at=None,
+            )
+        )
+        _insert_fallbacks(connection, database, outcomes, fallbacks, purpose, now)
+        count = {state: sum(outcome.state == state for outcome in outcomes) for state in _COUNTED}
+        connection.execute(
+            update(attempts)
+            .where(attempts.c.id == attempt_id)
+            .values(
+                finished_at=now,
+                **{
+                    name: func.coalesce(attempts.c[name], 0) + count[state]
+                    for state, name in _COUNTED.items()
+                },
+            )
+        )
+
+
+_COUNTED = {"accepted": "accepted", "rejected": "rejected", "planned": "retried", "in_doubt": "in_doubt"}
+
+
+def _insert_fallbacks(
+    connection: Connection,
+    database: Database,
+    outcomes: Sequence[Settled],
+    fallbacks: Mapping[str, Sequence[Route]],
+    purpose: str,
+    now: datetime,
+) -> None:
+    rejected = [outcome.id for outcome in outcomes if outcome.state == "rejected"]
+    for step, routes in fallbacks.items():
+        if not rejected or not routes:
+            continue
+        failed = messages.alias("failed")
+        source, problems = join_contact(
+            failed, failed.c.customer_id, [route.kind for route in routes], purpose, now
+        )
+        connection.execute(
+            insert(messages).from_select(
+                ["enrollment_id", "run_id", "customer_id", "step", "rank", "channel", "kind", "purpose",
+                 "variant", "state", "due_at", "closes_at"],
+                select(
+                    failed.c.enrollment_id,
+                    failed.c.run_id,
+                    failed.c.customer_id,
+                    failed.c.step,
+                    failed.c.rank + 1,
+                    first_usable(routes, problems, give="channel"),
+                    first_usable(routes, problems, give="kind"),
+                    failed.c.purpose,
+                    failed.c.variant,
+                    literal("planned"),
+                    literal(now, UtcTime),
+                    failed.c.closes_at,
+                )
+                .select_from(source)
+                .where(
+                    failed.c.id.in_(database.among(rejected)),
+                    failed.c.state == "rejected",
+                    failed.c.step == step,
+                    why_none(routes, problems).is_(None),
+                ),
+            )
+        )  # fmt: skip
+
+
+def take_back(
+    database: Database, attempt_id: int, ids: Sequence[int], owner: str, length: timedelta, now: datetime
+) -> None:
+    """From `sending` back to `leased`: a call that took nothing, whose messages go into smaller ones now."""
+    with database.write() as connection:
+        connection.execute(
+            update(messages)
+            .where(
+                messages.c.id.in_(database.among(ids)),
+                messages.c.state == "sending",
+                messages.c.lease_owner == owner,
+            )
+            .values(
+                state="leased",
+                attempts=messages.c.attempts - 1,
+                sent_at=None,
+                lease_expires_at=_expiry(length),
+            )
+        )
+        connection.execute(update(attempts).where(attempts.c.id == attempt_id).values(finished_at=now))
+
+
+def release(database: Database, ids: Sequence[int], owner: str, *, skip: str | None = None) -> None:
+    """Gives leased messages back as `planned`, or, with a reason, `skipped`."""
+    if not ids:
+        return
+    with database.write() as connection:
+        connection.execute(
+            update(messages)
+            .where(
+                messages.c.id.in_(database.among(ids)),
+                messages.c.state == "leased",
+                messages.c.lease_owner == owner,
+            )
+            .values(
+                state="skipped" if skip else "planned", reason=skip, lease_owner=None, lease_expires_at=None
+            )
+        )
+
+
+def reclaim(database: Database) -> tuple[int, int]:
+    """What ran-out leases leave behind: (planned again, now in doubt).
+
+    Leased messages were never sent. Messages that were `sending` may have been: nobody sends them again
+    by themselves.
+    """
+    expired = messages.c.lease_expires_at < database_now()
+    with database.write() as connection:
+        planned = connection.execute(
+            update(messages)
+            .where(messages.c.state == "leased", messages.c.lease_owner.is_not(None), expired)
+            .values(state="planned", lease_owner=None, lease_expires_at=None)
+        ).rowcount
+        doubtful = connection.execute(
+            update(messages)
+            .where(messages.c.state == "sending", messages.c.lease_owner.is_not(None), expired)
+            .values(state="in_doubt", reason="sender_lost", lease_owner=None, lease_expires_at=None)
+        ).rowcount
+    return planned, doubtful
+
+
+def in_doubt(
+    connection: Connection,
+    campaign: str,
+    channel: str,
+    before: datetime | None = None,
+    after_id: int = 0,
+    limit: int = 1000,
+) -> list[tuple[int, datetime]]:
+    """(id, sent_at) of the campaign's messages in doubt on the channel, by id; sent `before`, if given."""
+    statement = (
+        select(messages.c.id, messages.c.sent_at)
+        .join(runs, runs.c.id == messages.c.run_id)
+        .where(
+            runs.c.campaign == campaign,
+            messages.c.channel == channel,
+            messages.c.state == "in_doubt",
+            messages.c.id > after_id,
+        )
+        .order_by(messages.c.id)
+        .limit(limit)
+    )
+    if before is not None:
+        statement = statement.where(messages.c.sent_at < before)
+    return [(row.id, row.sent_at) for row in connection.execute(statement)]
+
+
+def count_in_doubt(connection: Connection, campaign: str) -> int:
+    """How many of the campaign's messages are in doubt."""
+    return (
+        connection.scalar(
+            select(func.count())
+            .select_from(messages.join(runs, runs.c.id == messages.c.run_id))
+            .where(runs.c.campaign == campaign, messages.c.state == "in_doubt")
+        )
+        or 0
+    )
+
+
+def resolve_doubt(database: Database, outcomes: Sequence[Settled], now: datetime) -> int:
+    """Settles doubt: accepted by proof, rejected, or planned (never taken, or by policy); how many."""
+    if not outcomes:
+        return 0
+    given = database.rows(
+        [(outcome.id, outcome.state, outcome.reason, outcome.provider_id) for outcome in outcomes],
+        id=BigInteger(), state=Text(), reason=Text(), provider_id=Text(),
+    )  # fmt: skip
+    with database.write() as connection:
+        return connection.execute(
+            update(messages)
+            .where(messages.c.id == given.c.id, messages.c.state == "in_doubt")
+            .values(
+                state=given.c.state,
+                reason=given.c.reason,
+                provider_id=given.c.provider_id,
+                due_at=case(
+                    (given.c.state == "planned", literal(now, UtcTime)),
+                    else_=messages.c.due_at,
+                ),
+                sent_at=case((given.c.state == "planned", null()), else_=messages.c.sent_at),
+                settled_at=literal(now, UtcTime),
+            )
+        ).rowcount

@@ -1,0 +1,1 @@
+"""The schema's history, in Alembic's form; run by `holdfast.store.schema`."""

@@ -1,0 +1,323 @@
+"""Enrolling and planning as SQL over sets: who enters a run, with which arm; what a step means for each.
+
+`entries` judges the selected customers and `step_messages` the enrolled ones. Both only select: the ledger
+inserts what they give, and `holdfast plan` counts it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    Text,
+    and_,
+    case,
+    cast,
+    column,
+    exists,
+    false,
+    func,
+    literal,
+    not_,
+    null,
+    select,
+    values,
+)
+
+from holdfast.audience.arms import coefficients, threshold, variant_thresholds
+from holdfast.audience.policy import opening, zone_of
+from holdfast.audience.rules import Rule
+from holdfast.campaign.models import Campaign, Goal, Step
+from holdfast.settings import Cap
+from holdfast.store.contact import Route, first_usable, join_contact, over_cap, why_none
+from holdfast.store.segments import RuleContext, compile_rule, draw_expression
+from holdfast.tables import UtcTime, consents, customers, enrollments, events, orders, profiles, runs
+from holdfast.units import DailyWindow
+
+
+@dataclass(frozen=True, slots=True)
+class EntryPlan:
+    """How customers enter one campaign, the project's defaults applied."""
+
+    campaign: Campaign
+    routes: tuple[Route, ...]
+    holdout: float
+    global_holdout: float
+    secret: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """What one step means, the project's defaults applied."""
+
+    campaign: Campaign
+    step: Step
+    routes: tuple[Route, ...]
+    cap: Cap | None
+    window: DailyWindow | None
+    business_zone: str
+    secret: bytes
+
+
+def entries(plan: EntryPlan, context: RuleContext, at: datetime, low: int, high: int) -> Select[Any]:
+    """The customers that the rule selects with `low` < id <= `high`: customer_id, entry, arm, reason.
+
+    Either `arm` and `entry` are set, or `reason`: enrolled before, held out of every campaign, or not to be
+    written to. Only who passes all of these is drawn into an arm; an earlier entry's arm persists.
+    """
+    campaign = plan.campaign
+    before = enrollments.alias("before")
+    latest_entry = (
+        select(func.max(enrollments.c.entry))
+        .where(enrollments.c.campaign == campaign.campaign, enrollments.c.customer_id == customers.c.id)
+        .scalar_subquery()
+    )
+    source: FromClause = customers.outerjoin(profiles, profiles.c.customer_id == customers.c.id).outerjoin(
+        before,
+        and_(
+            before.c.campaign == campaign.campaign,
+            before.c.customer_id == customers.c.id,
+            before.c.entry == latest_entry,
+        ),
+    )
+    source, problems = join_contact(
+        source, customers.c.id, [route.kind for route in plan.routes], campaign.purpose, at
+    )
+    # Materialised: else each look-up would be evaluated once for every expression that uses it.
+    found = (
+        select(
+            customers.c.id,
+            customers.c.draw,
+            before.c.entry,
+            before.c.arm,
+            _may_not_re_enter(campaign, before, context.as_of).label("enrolled_before"),
+            *(problem.label(f"problem_{kind}") for kind, problem in problems.items()),
+        )
+        .select_from(source)
+        .where(compile_rule(campaign.audience, context), customers.c.id > low, customers.c.id <= high)
+        .cte("selected")
+        .prefix_with("MATERIALIZED")
+    )
+    everywhere, here = (false(), false())
+    if campaign.is_marketing:
+        everywhere = _drawn(found.c.draw, plan.global_holdout, plan.secret, "global_holdout")
+        here = _drawn(found.c.draw, plan.holdout, plan.secret, "holdout", campaign.campaign)
+    judged = select(
+        found,
+        func.coalesce(
+            found.c.enrolled_before,
+            case((everywhere, literal("global_holdout")), else_=null()),
+            why_none(plan.routes, _problems(found, problems)),
+        ).label("reason"),
+        func.coalesce(found.c.arm, case((here, literal("holdout")), else_=literal("treated"))).label(
+            "drawn_arm"
+        ),
+    ).subquery("judged")
+    enrolled = judged.c.reason.is_(None)
+    return select(
+        judged.c.id.label("customer_id"),
+        case((enrolled, func.coalesce(judged.c.entry, 0) + 1), else_=null()).label("entry"),
+        case((enrolled, judged.c.drawn_arm), else_=null()).label("arm"),
+        judged.c.reason,
+    )
+
+
+def _may_not_re_enter(campaign: Campaign, before: FromClause, as_of: datetime) -> ColumnElement[Any]:
+    """Why someone who was enrolled before may not enter again now; NULL: may."""
+    in_progress = (before.c.next_step.is_not(None), literal("in_progress"))
+    if campaign.re_entry == "always":
+        return case(in_progress, else_=null())
+    if campaign.re_entry == "never":
+        return case((before.c.id.is_not(None), literal("enrolled_before")), else_=null())
+    pause = campaign.re_entry.after
+    occurred_at = select(runs.c.as_of).where(runs.c.id == before.c.run_id).scalar_subquery()
+    too_soon = occurred_at > as_of - pause
+    return case(in_progress, (too_soon, literal("too_soon")), else_=null())
+
+
+def _drawn(draw: ColumnElement[int], share: float, secret: bytes, *salt: str) -> ColumnElement[bool]:
+    if not share:
+        return false()
+    return draw_expression(draw, *coefficients(secret, *salt)) < threshold(share)
+
+
+def _problems(source: FromClause, problems: Iterable[str]) -> dict[str, ColumnElement[Any]]:
+    return {kind: source.c[f"problem_{kind}"] for kind in problems}
+
+
+def step_messages(
+    plan: StepPlan, enrolled: FromClause, zones: CTE | None, context: RuleContext, now: datetime
+) -> Select[Any]:
+    """What the step means for the enrolled: one row each, in the order of `MESSAGE_COLUMNS`.
+
+    `enrolled` has enrollment_id, run_id, customer_id and enrolled_at. A row is `planned` with its channel
+    and time, or `skipped` with the reason, in this order: has reached its end, the step's rule does not
+    match, cannot be written to, capped.
+    """
+    campaign, step = plan.campaign, plan.step
+    source: FromClause = enrolled.join(customers, customers.c.id == enrolled.c.customer_id).outerjoin(
+        profiles, profiles.c.customer_id == customers.c.id
+    )
+    source, problems = join_contact(
+        source, customers.c.id, [route.kind for route in plan.routes], campaign.purpose, now
+    )
+    found = (
+        select(
+            enrolled.c.enrollment_id,
+            enrolled.c.run_id,
+            enrolled.c.customer_id,
+            customers.c.draw,
+            zone_key().label("zone"),
+            _reached_end(campaign, enrolled, now).label("end"),
+            _condition(step.if_, context).label("matches"),
+            over_cap(customers.c.id, plan.cap if campaign.is_marketing else None, now).label("over_cap"),
+            *(problem.label(f"problem_{kind}") for kind, problem in problems.items()),
+        )
+        .select_from(source)
+        .cte("found")
+        .prefix_with("MATERIALIZED")
+    )
+    usable = _problems(found, problems)
+    reason = case(
+        (found.c.end.is_not(None), found.c.end),
+        (not_(found.c.matches), literal("condition")),
+        (why_none(plan.routes, usable).is_not(None), why_none(plan.routes, usable)),
+        (found.c.over_cap, literal("capped")),
+        else_=null(),
+    )
+    first = plan.routes[0]
+    joined: FromClause = found
+    due_at: ColumnElement[Any] = literal(now, UtcTime)
+    closes_at: ColumnElement[Any] = cast(null(), UtcTime)
+    if zones is not None:
+        joined = found.join(zones, zones.c.zone == found.c.zone)
+        due_at, closes_at = zones.c.due_at, zones.c.closes_at
+    return select(
+        found.c.enrollment_id,
+        found.c.run_id,
+        found.c.customer_id,
+        literal(step.id, Text),
+        func.coalesce(first_usable(plan.routes, usable, give="channel"), literal(first.channel)).label(
+            "channel"
+        ),
+        func.coalesce(first_usable(plan.routes, usable, give="kind"), literal(first.kind)),
+        literal(campaign.purpose, Text),
+        _variant(plan, found.c.draw),
+        case((reason.is_(None), literal("planned")), else_=literal("skipped")).label("state"),
+        reason.label("reason"),
+        due_at.label("due_at"),
+        closes_at,
+    ).select_from(joined)
+
+
+MESSAGE_COLUMNS = (
+    "enrollment_id",
+    "run_id",
+    "customer_id",
+    "step",
+    "channel",
+    "kind",
+    "purpose",
+    "variant",
+    "state",
+    "reason",
+    "due_at",
+    "closes_at",
+)
+
+
+def _condition(rule: Rule | None, context: RuleContext) -> ColumnElement[bool]:
+    return literal(True, Boolean) if rule is None else compile_rule(rule, context)
+
+
+def _reached_end(campaign: Campaign, enrolled: FromClause, now: datetime) -> ColumnElement[Any]:
+    """Which of `exit_when` has happened since the enrollment; NULL: none."""
+    ends: list[tuple[ColumnElement[bool], ColumnElement[str]]] = []
+    if "converted" in campaign.exit_when and campaign.goal is not None:
+        ends.append((_converted(campaign.goal, enrolled, now), literal("converted")))
+    if "unsubscribed" in campaign.exit_when:
+        withdrawn = exists().where(
+            consents.c.customer_id == enrolled.c.customer_id,
+            consents.c.purpose == campaign.purpose,
+            consents.c.granted.is_(False),
+            consents.c.recorded_at > enrolled.c.enrolled_at,
+            consents.c.recorded_at <= now,
+        )
+        ends.append((withdrawn, literal("unsubscribed")))
+    return case(*ends, else_=null()) if ends else null()
+
+
+def _converted(goal: Goal, enrolled: FromClause, now: datetime) -> ColumnElement[bool]:
+    window = enrolled.c.enrolled_at + literal(goal.within.total_seconds() * 1_000_000, BigInteger)
+    if goal.event == "order":
+        return exists().where(
+            orders.c.customer_id == enrolled.c.customer_id,
+            orders.c.qualifying.is_(True),
+            orders.c.ordered_at > enrolled.c.enrolled_at,
+            orders.c.ordered_at <= window,
+            orders.c.ordered_at <= now,
+        )
+    return exists().where(
+        events.c.customer_id == enrolled.c.customer_id,
+        events.c.event == goal.event,
+        events.c.occurred_at > enrolled.c.enrolled_at,
+        events.c.occurred_at <= window,
+        events.c.occurred_at <= now,
+    )
+
+
+def _variant(plan: StepPlan, draw: ColumnElement[int]) -> ColumnElement[Any]:
+    variants = plan.step.variants
+    if not variants:
+        return null()
+    drawn = draw_expression(draw, *coefficients(plan.secret, "variant", plan.campaign.campaign, plan.step.id))
+    ends = variant_thresholds({name: variant.weight for name, variant in variants.items()})
+    return case(*((drawn < end, literal(name)) for name, end in ends))
+
+
+# --- windows --------------------------------------------------------------------------------------
+
+
+def zone_key() -> ColumnElement[str]:
+    """What tells customers of different zones apart: their zone as written, and their country."""
+    return func.coalesce(customers.c.timezone, "") + literal("|") + func.coalesce(customers.c.country, "")
+
+
+def openings(connection: Connection, plan: StepPlan, enrolled: FromClause, now: datetime) -> CTE | None:
+    """For each zone among the enrolled, when its window is next open: zone, due_at, closes_at.
+
+    Python computes them (SQLite knows no zones) and they are joined as VALUES. None: no window.
+    """
+    if plan.window is None:
+        return None
+    pairs = connection.execute(
+        select(customers.c.timezone, customers.c.country)
+        .distinct()
+        .select_from(enrolled.join(customers, customers.c.id == enrolled.c.customer_id))
+    ).all()
+    return openings_of(pairs, plan.window, plan.business_zone, now)
+
+
+def openings_of(pairs: Iterable[Any], window: DailyWindow, business_zone: str, now: datetime) -> CTE:
+    """The VALUES of `openings` for these (timezone, country) pairs; at least one row."""
+    rows = []
+    for timezone, country in pairs:
+        opens_at, closes_at = opening(window, zone_of(timezone, country, business_zone), now)
+        rows.append((f"{timezone or ''}|{country or ''}", max(opens_at, now), closes_at))
+    return (
+        values(
+            column("zone", Text), column("due_at", UtcTime), column("closes_at", UtcTime), name="zones"
+        )
+        .data(rows or [("", now, now)])
+        .cte("zones")
+    )

@@ -1,0 +1,214 @@
+"""Runs in the ledger: opening one an occurrence, enrolling its audience, planning steps, its states."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from holdfast.store.database import Database
+from holdfast.store.ledger import may_go
+from holdfast.tables import campaign_versions, enrollments, messages, runs
+
+UNSENT = ("planned", "leased", "sending")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One occurrence of a campaign. `as_of` bounds the facts that its audience's rule saw."""
+
+    id: int
+    campaign: str
+    occurrence: str
+    state: str
+    reason: str | None
+    as_of: datetime
+    audience_at: datetime | None
+    created_at: datetime
+    finished_at: datetime | None
+
+    def time_at(self, now: datetime) -> datetime:
+        """The run's own time: `as_of` at its creation, going on from there. It is now unless back-dated."""
+        return self.as_of + (now - self.created_at)
+
+
+_RUN = (
+    runs.c.id,
+    runs.c.campaign,
+    runs.c.occurrence,
+    runs.c.state,
+    runs.c.reason,
+    runs.c.as_of,
+    runs.c.audience_at,
+    runs.c.created_at,
+    runs.c.finished_at,
+)
+
+
+def open_run(
+    database: Database,
+    campaign: str,
+    occurrence: str,
+    *,
+    source: str,
+    templates: Mapping[str, str],
+    as_of: datetime,
+    now: datetime,
+) -> Run:
+    """The run of this occurrence, made if it is the first time. Opening it again changes nothing."""
+    with database.write() as connection:
+        run = find_run(connection, campaign, occurrence)
+        if run is None:
+            values = {
+                "campaign": campaign,
+                "occurrence": occurrence,
+                "state": "running",
+                "version_id": _version(connection, campaign, source, templates, now),
+                "as_of": as_of,
+                "created_at": now,
+            }
+            run = Run(*connection.execute(insert(runs).values(values).returning(*_RUN)).one())
+    return run
+
+
+def _version(
+    connection: Connection, campaign: str, source: str, templates: Mapping[str, str], now: datetime
+) -> int:
+    text = "\n".join([source, *(f"{name} {digest}" for name, digest in sorted(templates.items()))])
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    same = select(campaign_versions.c.id).where(
+        campaign_versions.c.campaign == campaign, campaign_versions.c.digest == digest
+    )
+    known = connection.scalar(same)
+    if known is not None:
+        return int(known)
+    inserted = connection.execute(
+        insert(campaign_versions)
+        .values(campaign=campaign, digest=digest, source=source, templates=dict(templates), created_at=now)
+        .returning(campaign_versions.c.id)
+    )
+    return int(inserted.scalar_one())
+
+
+def find_run(connection: Connection, campaign: str, occurrence: str) -> Run | None:
+    """The run of this occurrence, or None."""
+    row = connection.execute(
+        select(*_RUN).where(runs.c.campaign == campaign, runs.c.occurrence == occurrence)
+    ).one_or_none()
+    return Run(*row) if row else None
+
+
+def list_runs(connection: Connection, campaign: str | None = None, states: tuple[str, ...] = ()) -> list[Run]:
+    """Runs, oldest first; of one campaign, in some states, where given."""
+    statement = select(*_RUN).order_by(runs.c.as_of, runs.c.id)
+    if campaign is not None:
+        statement = statement.where(runs.c.campaign == campaign)
+    if states:
+        statement = statement.where(runs.c.state.in_(states))
+    return [Run(*row) for row in connection.execute(statement)]
+
+
+def set_state(
+    database: Database, campaign: str, change: Mapping[str, str], now: datetime, reason: str | None = None
+) -> int:
+    """Moves the campaign's runs from one state to another; how many moved."""
+    moved = 0
+    with database.write() as connection:
+        for old, new in change.items():
+            result = connection.execute(
+                update(runs)
+                .where(runs.c.campaign == campaign, runs.c.state == old)
+                .values(state=new, reason=reason, finished_at=now if new == "done" else None)
+            )
+            moved += result.rowcount
+    return moved
+
+
+def message_under_way() -> ColumnElement[bool]:
+    """The enrollment has a message that is planned, leased or being sent."""
+    return exists().where(messages.c.enrollment_id == enrollments.c.id, messages.c.state.in_(UNSENT))
+
+
+def count_due(connection: Connection, campaign: str, now: datetime) -> dict[str, int]:
+    """Messages of the campaign's running runs that may go out now, by channel."""
+    rows = connection.execute(
+        select(messages.c.channel, func.count())
+        .join(runs, runs.c.id == messages.c.run_id)
+        .where(runs.c.campaign == campaign, runs.c.state == "running", may_go(now))
+        .group_by(messages.c.channel)
+        .order_by(messages.c.channel)
+    )
+    return dict(map(tuple, rows))
+
+
+def next_due(connection: Connection, campaign: str, resend_after: timedelta | None = None) -> datetime | None:
+    """When the next message or step of the campaign's running runs is due; None: nothing waits.
+
+    With `resend_after`, also when the first message in doubt will be planned again.
+    """
+    running = select(runs.c.id).where(runs.c.campaign == campaign, runs.c.state == "running")
+    moments = [
+        connection.scalar(
+            select(func.min(messages.c.due_at)).where(
+                messages.c.run_id.in_(running), messages.c.state == "planned"
+            )
+        ),
+        connection.scalar(
+            select(func.min(enrollments.c.due_at)).where(
+                enrollments.c.run_id.in_(running), enrollments.c.due_at.is_not(None), ~message_under_way()
+            )
+        ),
+    ]
+    if resend_after is not None:
+        doubtful = connection.scalar(
+            select(func.min(messages.c.sent_at)).where(
+                messages.c.run_id.in_(running), messages.c.state == "in_doubt"
+            )
+        )
+        moments.append(doubtful and doubtful + resend_after)
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def settle_states(database: Database, campaign: str, keep_doubtful: bool, now: datetime) -> list[str]:
+    """Moves runs to their end: nothing left to do makes `done`, nothing in flight makes `stopped`.
+
+    `keep_doubtful`: a run with messages in doubt is not done, because policy will plan them again. Returns
+    the occurrences that are done now.
+    """
+    of_run = messages.c.run_id == runs.c.id
+    waiting = exists().where(enrollments.c.run_id == runs.c.id, enrollments.c.due_at.is_not(None))
+    open_states = (*UNSENT, "in_doubt") if keep_doubtful else UNSENT
+    with database.write() as connection:
+        connection.execute(
+            update(runs)
+            .where(
+                runs.c.campaign == campaign,
+                runs.c.state == "stopping",
+                ~exists().where(of_run, messages.c.state.in_(("leased", "sending"))),
+            )
+            .values(state="stopped")
+        )
+        done = connection.execute(
+            update(runs)
+            .where(
+                runs.c.campaign == campaign,
+                runs.c.state == "running",
+                runs.c.audience_at.is_not(None),
+                ~waiting,
+                ~exists().where(of_run, messages.c.state.in_(open_states)),
+            )
+            .values(state="done", finished_at=now)
+            .returning(runs.c.occurrence)
+        )
+        return sorted(done.scalars())

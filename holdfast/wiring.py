@@ -1,0 +1,114 @@
+"""Putting a project's parts together: what every entrance opens first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import channels
+from holdfast.campaign.loading import campaign_files, load_campaign, load_segments
+from holdfast.channel import Capabilities, Channel
+from holdfast.content.library import Library
+from holdfast.delivery import Source, Workspace
+from holdfast.errors import ProblemsFound, SettingsError
+from holdfast.settings import (
+    ChannelConfig,
+    Project,
+    database_location,
+    is_reference,
+    load_project,
+    project_secret,
+    resolve_options,
+)
+from holdfast.store.database import Database
+from holdfast.store.schema import ensure
+
+ReadBlock = Callable[[str], str]
+
+
+def open_workspace(root: Path, read_block: ReadBlock) -> Workspace:
+    """The project in the folder `root`, with its database at the schema of this version.
+
+    Raises ProblemsFound with everything that is wrong in any of its files, and SettingsError or
+    DatabaseUnreachable where a secret or the database is missing. Channels are opened when they are used.
+    """
+    project = load_project(root / "holdfast.yaml")
+    segments = load_segments(root)
+    sources, problems = {}, []
+    for path in campaign_files(root):
+        try:
+            sources[path.stem] = Source(load_campaign(path, project, segments), path.read_text(encoding="utf-8"))
+        except ProblemsFound as error:
+            problems += error.problems
+    if problems:
+        raise ProblemsFound(problems)
+    database = open_database(project, read_block)
+    return Workspace(
+        project=project,
+        database=database,
+        secret=project_secret(project, read_block),
+        library=Library(project.root / "templates", project.brand, project.business),
+        channels=ProjectChannels(project, read_block),
+        sources=sources,
+        segments=segments,
+    )
+
+
+def open_database(project: Project, read_block: ReadBlock) -> Database:
+    """The project's database, made where there is none yet. Raises SchemaOutdated for an old one."""
+    database = Database(database_location(project, read_block))
+    ensure(database)
+    return database
+
+
+@dataclass
+class ProjectChannels:
+    """The channels of one project's file."""
+
+    project: Project
+    read_block: ReadBlock
+    _described: dict[str, Capabilities] = field(default_factory=dict)
+
+    def describe(self, name: str) -> Capabilities:
+        """What the channel can do; looks at no secret."""
+        if name not in self._described:
+            config = _config(self.project, name)
+            options = _without_secrets(_placed(self.project, name, config))
+            self._described[name] = channels.describe(name, config, options)
+        return self._described[name]
+
+    def open(self, name: str) -> Channel:
+        """The channel, opened. Raises SettingsError, which names settings and never shows values."""
+        config = _config(self.project, name)
+        options = resolve_options(_placed(self.project, name, config), self.read_block)
+        return channels.open_channel(name, config, options)
+
+
+def _config(project: Project, name: str) -> ChannelConfig:
+    try:
+        return project.channels[name]
+    except KeyError:
+        raise SettingsError(
+            f"there is no channel {name!r} in holdfast.yaml", hint=f"known are: {', '.join(project.channels)}"
+        ) from None
+
+
+def _without_secrets(value: Any) -> Any:
+    """The options with a word in the place of each secret: enough to say what a channel can do."""
+    if is_reference(value):
+        return "secret"
+    if isinstance(value, dict):
+        return {key: _without_secrets(inside) for key, inside in value.items()}
+    return value
+
+
+def _placed(project: Project, name: str, config: ChannelConfig) -> dict[str, Any]:
+    """The options with `folder` made absolute: relative ones lie in the project, the sandbox's in .holdfast/."""
+    options = config.options
+    if config.adapter == "sandbox":
+        options.setdefault("folder", f".holdfast/sandbox/{name}")
+    if isinstance(options.get("folder"), str):
+        options["folder"] = str(project.root / options["folder"])
+    return options

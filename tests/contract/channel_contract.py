@@ -1,0 +1,158 @@
+"""What every channel keeps, whatever is behind it. A channel's own test inherits this and opens one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from channels import describe, open_channel
+from holdfast.channel import Accepted, Capabilities, Channel, Retry
+from holdfast.errors import BatchRefused, ChannelUnavailable, SettingsError
+from holdfast.settings import ChannelConfig
+from tests.contract.letters import message, messages
+
+SECRET = "s3cret-Wert"
+
+HOSTILE = [
+    "Ann\r\nBcc: everyone@example.com",
+    "Ann\nX-Injected: yes",
+    "Ann\r\n\r\n<script>alert(1)</script>",
+    "\u202egnp.exe\u202c\u2066",
+    "مريم العلي",
+    "فاطمه\u200cها",
+    "😀🏴\U000e0067\U000e0062 𠜎",
+    "\x00\x07\x1b[31m\x7f\x85\u2028",
+    '"quoted" <a@b.example>, c\\d (e)',
+    "=?utf-8?b?QmNj?=",
+    "\ud800",
+    ".\r\n.\r\nQUIT",
+    "x" * 5000,
+    "字" * 3000,
+    "",
+]
+
+
+class ChannelContract:
+    """Inherit, and give `options` (the adapter's settings, secrets plain) and `delivered`."""
+
+    adapter: str
+
+    @pytest.fixture
+    def options(self) -> dict[str, Any]:
+        """Settings of a channel that works, with a batch size of at least 5 and at most 50."""
+        raise NotImplementedError
+
+    def delivered(self) -> int:
+        """How many messages the other side has by now."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def config(self) -> ChannelConfig:
+        return ChannelConfig(adapter=self.adapter)
+
+    @pytest.fixture
+    def channel(self, config: ChannelConfig, options: dict[str, Any]) -> Iterator[Channel]:
+        opened = open_channel("shop", config, options)
+        yield opened
+        opened.close()
+
+    def test_it_is_a_channel_of_the_port(self, channel: Channel) -> None:
+        assert isinstance(channel, Channel)
+
+    def test_it_can_do_what_was_described_before_it_was_opened(
+        self, channel: Channel, config: ChannelConfig, options: dict[str, Any]
+    ) -> None:
+        described = describe("shop", config, options)
+        assert isinstance(described, Capabilities)
+        assert channel.capabilities == described
+
+    def test_each_message_has_one_outcome_in_order(self, channel: Channel) -> None:
+        outcomes = channel.send(messages(5))
+        assert [type(outcome) for outcome in outcomes] == [Accepted] * 5
+        assert self.delivered() == 5
+
+    def test_an_empty_batch_has_no_outcomes(self, channel: Channel) -> None:
+        assert channel.send([]) == []
+        assert self.delivered() == 0
+
+    def test_a_full_batch_is_taken(self, channel: Channel) -> None:
+        size = channel.capabilities.batch_size
+        assert len(channel.send(messages(size))) == size
+        assert self.delivered() == size
+
+    def test_a_batch_above_the_limit_is_refused_whole(self, channel: Channel) -> None:
+        with pytest.raises(BatchRefused, match="'shop' takes at most"):
+            channel.send(messages(channel.capabilities.batch_size + 1))
+        assert self.delivered() == 0
+
+    @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+    def test_hostile_content_is_one_message_and_leaves_the_others_alone(
+        self, channel: Channel, text: str
+    ) -> None:
+        hostile = message(
+            2, to_name=text, subject=text, escaped=(text, text), plain=(text, text), headers={"X-Note": text}
+        )
+        outcomes = channel.send([message(1), hostile, message(3)])
+        assert [type(outcome) for outcome in outcomes] == [Accepted] * 3
+        assert self.delivered() == 3
+
+    def test_threads_share_it_and_every_message_goes_once(self, channel: Channel) -> None:
+        batches = [messages(5, start=1 + 5 * number) for number in range(12)]
+        with ThreadPoolExecutor(6) as threads:
+            outcomes = [outcome for found in threads.map(channel.send, batches) for outcome in found]
+        assert [type(outcome) for outcome in outcomes] == [Accepted] * 60
+        assert self.delivered() == 60
+
+    def test_a_closed_channel_takes_nothing(self, channel: Channel) -> None:
+        channel.send(messages(1))
+        channel.close()
+        with pytest.raises(ChannelUnavailable, match="'shop' is closed"):
+            channel.send(messages(1, start=2))
+        assert self.delivered() == 1
+
+    def test_closing_twice_is_no_error(self, channel: Channel) -> None:
+        channel.close()
+        channel.close()
+
+    def test_lookup_knows_sent_from_unsent_where_it_is_offered(self, channel: Channel) -> None:
+        sent, unsent = messages(2)
+        channel.send([sent])
+        found = channel.lookup([sent.key, unsent.key], datetime(2026, 1, 1, tzinfo=UTC))
+        if channel.capabilities.lookup:
+            assert {key: type(outcome) for key, outcome in found.items()} == {
+                sent.key: Accepted,
+                unsent.key: Retry,
+            }
+        else:
+            assert found == {}
+
+    def test_a_key_sent_again_goes_once_where_the_channel_is_idempotent(self, channel: Channel) -> None:
+        if channel.capabilities.idempotent:
+            assert [type(outcome) for outcome in channel.send(messages(1) * 2)] == [Accepted] * 2
+            assert [type(outcome) for outcome in channel.send(messages(1))] == [Accepted]
+            assert self.delivered() == 1
+
+    def test_a_setting_it_does_not_know_is_refused_by_name_without_its_value(
+        self, config: ChannelConfig, options: dict[str, Any]
+    ) -> None:
+        with pytest.raises(SettingsError) as refused:
+            open_channel("shop", config, {**options, "no_such_setting": SECRET})
+        assert "channel 'shop': there is no setting 'no_such_setting'" in str(refused.value)
+        assert SECRET not in f"{refused.value!r} {refused.value.hint} {refused.value.__context__!r}"
+
+    def test_a_setting_of_the_wrong_type_is_refused_by_name_without_its_value(
+        self, config: ChannelConfig, options: dict[str, Any]
+    ) -> None:
+        for setting in options:
+            with pytest.raises(SettingsError) as refused:
+                open_channel("shop", config, {**options, setting: {"secret": SECRET}})
+            assert f"channel 'shop': {setting}: " in str(refused.value)
+            assert SECRET not in f"{refused.value!r} {refused.value.hint} {refused.value.__context__!r}"
+
+    def test_its_settings_show_no_secret(self, channel: Channel, options: dict[str, Any]) -> None:
+        settings = channel.Settings.model_validate(options)
+        assert SECRET not in f"{settings!r} {settings} {channel!r} {channel.capabilities!r}"

@@ -1,0 +1,1 @@
+"""Supported stand-ins for tests, each with a contract test of its own."""

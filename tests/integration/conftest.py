@@ -1,0 +1,260 @@
+"""A small shop in a real database, a project around it, and channels that tests write the answers of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, insert, select
+
+from holdfast.audience.arms import draw_number
+from holdfast.campaign.models import Campaign
+from holdfast.channel import Capabilities, Channel
+from holdfast.content.library import Library
+from holdfast.delivery import Source, Workspace, advance, dispatch_chunk, due, enroll, open_run, settle
+from holdfast.settings import Project
+from holdfast.store.database import Database
+from holdfast.store.profiles import refresh_profiles
+from holdfast.tables import addresses, consents, customers, enrollments, messages, orders, suppressions
+from tests.fakes.scripted_channel import ScriptedChannel, ScriptedSettings
+
+SECRET = b"a secret of the tests, 32 bytes."
+NOW = datetime(2026, 6, 3, 12, 0, tzinfo=UTC)
+
+
+@dataclass
+class Clock:
+    """A clock that tests set."""
+
+    now: datetime = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, **duration: float) -> datetime:
+        self.now += timedelta(**duration)
+        return self.now
+
+
+@dataclass
+class Shop:
+    """Customers and what they do, straight into the tables."""
+
+    database: Database
+    clock: Clock
+
+    def customers(
+        self,
+        count: int,
+        *,
+        kinds: Sequence[str] = ("sms",),
+        consent: bool | None = True,
+        purpose: str = "marketing",
+        **fields: Any,
+    ) -> list[int]:
+        """New customers with an address and a consent for each kind; their ids."""
+        with self.database.write() as connection:
+            start = connection.scalar(select(func.coalesce(func.max(customers.c.id), 0))) + 1
+            ids = list(range(start, start + count))
+            connection.execute(
+                insert(customers),
+                [
+                    {
+                        "id": id_,
+                        "external_id": f"c{id_}",
+                        "draw": draw_number(SECRET, f"c{id_}"),
+                        "created_at": self.clock.now,
+                        "updated_at": self.clock.now,
+                        **fields,
+                    }
+                    for id_ in ids
+                ],
+            )
+            for kind in kinds:
+                connection.execute(
+                    insert(addresses),
+                    [{"customer_id": i, "kind": kind, "address": f"{kind}{i}", "address_key": f"{kind}{i}"} for i in ids],
+                )
+        if consent is not None:
+            for kind in kinds:
+                self.consent(ids, kind, granted=consent, purpose=purpose, at=self.clock.now - timedelta(days=1))
+        return ids
+
+    def consent(
+        self,
+        ids: Sequence[int],
+        kind: str,
+        *,
+        granted: bool,
+        purpose: str = "marketing",
+        at: datetime | None = None,
+    ) -> None:
+        with self.database.write() as connection:
+            connection.execute(
+                insert(consents),
+                [
+                    {
+                        "customer_id": id_,
+                        "kind": kind,
+                        "purpose": purpose,
+                        "granted": granted,
+                        "evidence": "test",
+                        "recorded_at": at or self.clock.now,
+                    }
+                    for id_ in ids
+                ],
+            )
+
+    def suppress(self, id_: int, kind: str = "sms") -> None:
+        with self.database.write() as connection:
+            connection.execute(
+                insert(suppressions).values(
+                    kind=kind, address_key=f"{kind}{id_}", reason="bounced", created_at=self.clock.now
+                )
+            )
+
+    def order(self, id_: int, at: datetime) -> None:
+        with self.database.write() as connection:
+            connection.execute(
+                insert(orders).values(
+                    external_id=f"o{id_}-{at.timestamp()}",
+                    customer_id=id_,
+                    ordered_at=at,
+                    month=0,
+                    total=100,
+                    currency="EUR",
+                    status="completed",
+                    qualifying=True,
+                )
+            )
+            refresh_profiles(connection, [id_])
+
+
+@dataclass
+class ScriptedChannels:
+    """The project's channels, all scripted."""
+
+    opened: dict[str, ScriptedChannel]
+
+    def describe(self, name: str) -> Capabilities:
+        return self.opened[name].capabilities
+
+    def open(self, name: str) -> Channel:
+        return self.opened[name]
+
+
+@dataclass
+class Bench:
+    """A project at work on a scripted channel `sms` (and others, by kind), with verbs for tests."""
+
+    ws: Workspace
+    shop: Shop
+    clock: Clock
+    channels: dict[str, ScriptedChannel]
+    sources: dict[str, Source] = field(default_factory=dict)
+
+    @property
+    def sms(self) -> ScriptedChannel:
+        return self.channels["sms"]
+
+    def campaign(self, name: str = "hello", **fields: Any) -> str:
+        """Adds a campaign to everybody; the fields as a YAML file has them."""
+        written = {
+            "campaign": name,
+            "audience": {"customer_id": {"exists": True}},
+            "steps": [{"id": "first", "channels": ["sms"], "template": "note"}],
+            **fields,
+        }
+        self.sources[name] = Source(Campaign.model_validate(written), repr(written))
+        return name
+
+    def start(self, name: str = "hello", key: str = "k1") -> int:
+        """Opens and enrolls a run; its id."""
+        run = open_run(self.ws, name, key, self.clock.now, self.clock.now)
+        enroll(self.ws, run, self.clock.now)
+        return run.id
+
+    def dispatch(self, name: str = "hello") -> None:
+        """Plans and sends everything that is due now, as the flow does."""
+        advance(self.ws, name, self.clock.now)
+        while waiting := due(self.ws, name, self.clock.now):
+            for channel in waiting:
+                dispatch_chunk(self.ws, name, channel, "test", self.clock)
+        settle(self.ws, name, self.clock.now)
+
+    def run(self, name: str = "hello", key: str = "k1") -> int:
+        """Starts a run and sends what is due; its id."""
+        run_id = self.start(name, key)
+        self.dispatch(name)
+        return run_id
+
+    def messages(self, **where: Any) -> list[Any]:
+        """Rows of messages, by id, whose columns have these values."""
+        with self.ws.database.read() as connection:
+            statement = select(messages).order_by(messages.c.id)
+            return list(connection.execute(statement.filter_by(**where)))
+
+    def states(self, **where: Any) -> dict[tuple[str, str | None], int]:
+        """How many messages are in which state, for which reason."""
+        found: dict[tuple[str, str | None], int] = {}
+        for row in self.messages(**where):
+            found[row.state, row.reason] = found.get((row.state, row.reason), 0) + 1
+        return found
+
+    def enrollments(self, **where: Any) -> list[Any]:
+        with self.ws.database.read() as connection:
+            statement = select(enrollments).order_by(enrollments.c.id)
+            return list(connection.execute(statement.filter_by(**where)))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def shop(database: Database, clock: Clock) -> Shop:
+    return Shop(database, clock)
+
+
+@pytest.fixture
+def bench(database: Database, shop: Shop, clock: Clock, tmp_path: Path) -> Iterator[Bench]:
+    yield make_bench(database, shop, clock, tmp_path)
+
+
+def make_bench(database: Database, shop: Shop, clock: Clock, root: Path, **settings: Any) -> Bench:
+    """A project in the folder, with the templates `note` and the channels sms, telegram and checked."""
+    templates = root / "templates"
+    templates.mkdir(exist_ok=True)
+    for kind in ("sms", "telegram"):
+        (templates / f"note.{kind}.txt").write_text(
+            "{% block body %}Hello {{ customer.first_name | or_('you') }}{% endblock %}"
+        )
+    channels = {
+        "sms": ScriptedChannel("sms"),
+        "telegram": ScriptedChannel("telegram", ScriptedSettings(kind="telegram")),
+        "checked": ScriptedChannel("checked", ScriptedSettings(lookup=True)),
+    }
+    project = Project.model_validate(
+        {
+            "root": root,
+            "channels": {name: {"adapter": "scripted"} for name in channels},
+            "dispatch": {"chunk": 50},
+            **settings,
+        }
+    )
+    sources: dict[str, Source] = {}
+    ws = Workspace(
+        project=project,
+        database=database,
+        secret=SECRET,
+        library=Library(templates, project.brand, project.business),
+        channels=ScriptedChannels(channels),
+        sources=sources,
+        segments={},
+    )
+    return Bench(ws, shop, clock, channels, sources)

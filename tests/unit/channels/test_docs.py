@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from channels import adapter
+from holdfast.channel import RejectReason
+from tests.contract import example_channel
+
+DOCS = (Path(__file__).parents[3] / "docs" / "channels.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["sandbox", "smtp"])
+def test_every_setting_is_documented_and_nothing_else(name: str) -> None:
+    _, section = DOCS.split(f"\n## {name}\n")
+    documented = re.findall(r"^\| `(\w+)` \|", section.split("\n## ")[0], flags=re.MULTILINE)
+    assert documented == list(adapter(name).Settings.model_fields)
+
+
+def test_every_reason_a_provider_can_give_is_documented() -> None:
+    missing = [reason for reason in RejectReason if f"`{reason}`" not in DOCS]
+    assert missing == [RejectReason.RETRIES_EXHAUSTED]  # ours, not a provider's
+
+
+def test_the_example_is_the_one_that_the_contract_suite_runs() -> None:
+    assert Path(example_channel.__file__).read_text(encoding="utf-8") in DOCS
