@@ -123,10 +123,10 @@ class Connector:
                 return self._unusable(f"refuses to talk to us ({code})", "ask who runs the mail server")
             case smtplib.SMTPResponseException() if error.smtp_code >= 400:
                 return ServerNotReady(reply_code(error.smtp_code, _bytes(error.smtp_error)))
+            case smtplib.SMTPResponseException():
+                return self._unusable("does not speak SMTP on this port", "correct `host` or `port`")
             case smtplib.SMTPException():
-                return self._unusable(
-                    "cannot be talked to", "check that `host` and `port` are a mail server's"
-                )
+                return self._unusable(*_NO_LOGIN)
             case TimeoutError():
                 return ServerNotReady("timeout")
             case socket.gaierror():

@@ -1,17 +1,17 @@
 """Run one campaign: enroll its audience, plan what is due, send it in chunks, show what came of it.
 
-Prefect may run this twice, retry it, cancel it late or lose it: the ledger keeps a message from going out twice.
+Prefect may run this twice, retry it, cancel it late or lose it: the ledger keeps messages from going out
+twice.
 """
 
-from __future__ import annotations
-
+# No deferred annotations here: Prefect reads the flow's through `redacted`, where their names mean nothing.
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache
 from math import ceil
 from pathlib import Path
 
-from prefect import Flow, State, flow, get_run_logger, task
+from prefect import Flow, State, flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import TerminationSignal
@@ -26,7 +26,7 @@ from holdfast.errors import HoldfastError
 from holdfast.orchestration.artifacts import Progress, publish_results, publish_samples, publish_waterfall
 from holdfast.orchestration.blocks import read_block
 from holdfast.orchestration.deployments import FLOW
-from holdfast.orchestration.follow_ups import schedule_follow_up
+from holdfast.orchestration.follow_ups import next_moment, schedule_follow_up
 from holdfast.orchestration.occurrences import is_cancelling, is_missed, occurrence, run_name
 from holdfast.orchestration.redaction import redacted
 from holdfast.orchestration.results import results
@@ -45,7 +45,7 @@ def now() -> datetime:
 
 
 @redacted()
-def stop(flow: Flow, flow_run: FlowRun, state: State) -> None:
+def stop(flow: Flow[..., object], flow_run: FlowRun, state: State) -> None:
     """A cancelled flow run stops the campaign's runs, wherever else they are worked on."""
     delivery.stop_runs(workspace(), flow_run.parameters["campaign"], "cancelled in Prefect", now())
 
@@ -59,9 +59,10 @@ def run_campaign(
     follow_up: bool = False,
     resume: bool = False,
 ) -> State:
-    """Runs the occurrence that `key` or the schedule names; a follow-up or `resume` only goes on with earlier ones.
+    """Runs the occurrence that `key` or the schedule names.
 
-    `as_of`: the moment whose facts select the audience; default: now.
+    A follow-up, and `resume`, start none: they go on with earlier ones. `as_of` is the moment whose facts
+    select the audience; default: now.
     """
     workspace.cache_clear()
     ws = workspace()
@@ -69,7 +70,9 @@ def run_campaign(
         delivery.resume_runs(ws, campaign, now())
     elif not follow_up:
         if is_missed(ws.campaign(campaign).schedule, now()):
-            return Completed(name="Missed", message="missed: found too late, nobody was enrolled (on_missed: skip)")
+            return Completed(
+                name="Missed", message="missed: found too late, nobody was enrolled (on_missed: skip)"
+            )
         delivery.open_run(ws, campaign, occurrence(key), as_of or now(), now())
     if not (runs := running(ws, campaign)):
         return Completed(message="nothing to do: this campaign has no run that may send")
@@ -106,7 +109,8 @@ def send_due(ws: Workspace, campaign: str, progress: Progress) -> bool:
     due = delivery.due(ws, campaign, now())
     chunks = {channel: ceil(n / ws.project.dispatch.chunk) for channel, n in due.items()}
     leased, failures = 0, []
-    with ThreadPoolTaskRunner(max_workers=ws.project.dispatch.threads) as pool:
+    pool: ThreadPoolTaskRunner[ChunkResult] = ThreadPoolTaskRunner(max_workers=ws.project.dispatch.threads)
+    with pool:
         try:
             tasks = [
                 pool.submit(
@@ -142,7 +146,7 @@ def dispatch(campaign: str, channel: str, owner: str) -> ChunkResult:
 
 
 def stop_when_cancelled(ws: Workspace, campaign: str) -> None:
-    """Prefect interrupts the main thread alone; the threads read the run's state in the ledger at each batch."""
+    """Prefect interrupts the main thread alone; the others read the ledger's run state at each batch."""
     if is_cancelling():
         delivery.stop_runs(ws, campaign, "cancelled in Prefect", now())
 
@@ -158,12 +162,10 @@ def publish(campaign: str, run_id: int) -> None:
 
 def arrange_follow_up(ws: Workspace, campaign: str) -> str:
     """Schedules the run that goes on with what waits; says what happens next."""
-    if not running(ws, campaign):
+    moment = next_moment(ws, campaign, now())
+    if moment is None:
         return "done"
-    # Nothing due and yet not done: another worker has the rest in hand, or had when it died.
-    moment = delivery.next_due(ws, campaign) or now() + ws.project.dispatch.lease
-    moment = max(moment, now() + timedelta(minutes=1))
     waits = f"waits until {moment:%Y-%m-%d %H:%M} UTC"
     if not schedule_follow_up(campaign, moment, flow_run.id):
-        get_run_logger().info("%s %s; it is not deployed, so run it again then with --resume", campaign, waits)
+        waits += "; it is not deployed: run it again then with --resume"
     return waits

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer, ComposerError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
@@ -18,9 +19,10 @@ from holdfast.mistakes import Place, children, mistakes
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 40
-MAX_VALUES = 20_000
+MAX_VALUES = 10_000
 MAX_SHOWN = 200
 
+T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
 
 # What ruamel says of text that is not YAML, and the same in words that name the usual cause.
@@ -35,6 +37,7 @@ _SYNTAX = (
     ("found undefined alias", "an alias without its anchor", "the anchor (&name) before the alias (*name)"),
     ("found another document", "a second document", "one document in a file"),
     ("unexpected end of stream", "the file ends inside quotes", "a closing quote"),
+    ("too many values", "too long to be written by hand", f"at most {MAX_VALUES:,} values"),
     ("maximum depth", "nested too deep", f"at most {MAX_DEPTH} levels"),
 )
 
@@ -47,6 +50,18 @@ _CONSTRUCT: dict[str, Callable[[str], Any]] = {
     "str": str,
     "timestamp": str,
 }
+
+
+class _Composer(Composer):
+    """Gives up on too many values while it reads them: parsing takes a tenth of a millisecond for each."""
+
+    values = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.values += 1
+        if self.values > MAX_VALUES:
+            raise ComposerError(None, None, "too many values", self.parser.peek_event().start_mark)
+        return super().compose_node(parent, index)
 
 
 def shown(path: Path) -> str:
@@ -170,25 +185,27 @@ class Document:
         excused = self._spoilt.union(excuse)
         return [
             self.problem(
-                (*at, *mistake.place),
+                mistake.place,
                 mistake.what,
                 expected=mistake.expected,
                 suggestion=mistake.suggestion,
                 at_key=mistake.at_key,
             )
-            for mistake in mistakes(error, model, self.at(at))
-            if excused.isdisjoint((*at, *mistake.place[:end]) for end in range(len(mistake.place) + 1))
+            for mistake in mistakes(error, model, self.at(at), at)
+            if excused.isdisjoint(mistake.place[:end] for end in range(len(mistake.place) + 1))
         ]
 
-    def check(self) -> None:
-        """Raises ProblemsFound if there are any."""
-        if self.problems:
+    def require(self, value: T | None) -> T:
+        """What `into` made of the document. Raises ProblemsFound if anything at all is wrong with it."""
+        if value is None or self.problems:
             raise ProblemsFound(self.problems)
+        return value
 
     # --- from text to nodes to data -----------------------------------------------------------------
 
     def _compose(self, text: str) -> Node | None:
-        yaml = YAML(typ="rt", pure=True)
+        yaml = YAML(typ="safe", pure=True)
+        yaml.Composer = _Composer
         yaml.max_depth = MAX_DEPTH
         yaml.composer.warn_double_anchors = False
         try:

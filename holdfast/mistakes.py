@@ -66,10 +66,10 @@ class Mistake:
     of_union: bool = False
 
 
-def mistakes(error: ValidationError, model: type[BaseModel], data: Any) -> list[Mistake]:
-    """What is wrong with the data, each thing once, in the order of the model."""
+def mistakes(error: ValidationError, model: type[BaseModel], data: Any, at: Place = ()) -> list[Mistake]:
+    """What is wrong with the data, each thing once, in the order of the model; `at` is where the data is."""
     found = [
-        _mistake(details, model, data)
+        _mistake(details, model, data, at)
         for details in error.errors(include_url=False)
         # Items that were refused themselves are not counted: that is not one mistake more.
         if details["type"] != "too_short" or not details["input"]
@@ -111,16 +111,17 @@ def _holds(place: Place, other: Place) -> bool:
     return len(place) < len(other) and other[: len(place)] == place
 
 
-def _mistake(details: ErrorDetails, model: type[BaseModel], data: Any) -> Mistake:
+def _mistake(details: ErrorDetails, model: type[BaseModel], data: Any, at: Place) -> Mistake:
     kind, location, value = details["type"], details["loc"], details["input"]
     context = details.get("ctx", {})
-    place = _place(location, data)
+    within = _place(location, data)
+    place = (*at, *within)
     if kind == "missing":
         holder = f" in {_name(place)}" if place else ""
         what = f"`{location[-1]}` is missing{holder}"
-        return Mistake(kind, place, (*place, location[-1]), what, of_union=len(place) < len(location) - 1)
+        return Mistake(kind, place, (*place, location[-1]), what, of_union=len(within) < len(location) - 1)
     if kind == "extra_forbidden":
-        known = _keys_at(model, place[:-1])
+        known = _keys_at(model, within[:-1])
         suggestion = closest(str(place[-1]), known)
         expected = "" if suggestion else _either(sorted(known))
         return Mistake(kind, place, place, f"unknown key `{place[-1]}`", expected, suggestion, at_key=True)
@@ -140,9 +141,8 @@ def _mistake(details: ErrorDetails, model: type[BaseModel], data: Any) -> Mistak
         message, _, expected = details["msg"].removeprefix("Value error, ").partition("; expected ")
         what = f"{_name(place)} is {message}" if message.startswith("not ") else f"{_name(place)}: {message}"
         suggestion = context.get("suggestion", "")
-    return Mistake(
-        kind, place, place, what, expected, suggestion, at_key, len(place) < len(location) - at_key
-    )
+    of_union = len(within) < len(location) - at_key
+    return Mistake(kind, place, place, what, expected, suggestion, at_key, of_union)
 
 
 def _place(location: Place, data: Any) -> Place:

@@ -189,10 +189,7 @@ def find_project(start: Path) -> Path:
 def load_project(path: Path, environment: Mapping[str, str] = os.environ) -> Project:
     """The project of this file. Raises ProblemsFound with everything that is wrong."""
     document = read_project(path, environment)
-    project = project_of(document, path.parent)
-    document.check()
-    assert project is not None  # noqa: S101 - into() gives None only with problems
-    return project
+    return document.require(project_of(document, path.parent))
 
 
 def read_project(path: Path, environment: Mapping[str, str] = os.environ) -> Document:

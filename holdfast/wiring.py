@@ -39,7 +39,9 @@ def open_workspace(root: Path, read_block: ReadBlock) -> Workspace:
     sources, problems = {}, []
     for path in campaign_files(root):
         try:
-            sources[path.stem] = Source(load_campaign(path, project, segments), path.read_text(encoding="utf-8"))
+            sources[path.stem] = Source(
+                load_campaign(path, project, segments), path.read_text(encoding="utf-8")
+            )
         except ProblemsFound as error:
             problems += error.problems
     if problems:
@@ -105,7 +107,7 @@ def _without_secrets(value: Any) -> Any:
 
 
 def _placed(project: Project, name: str, config: ChannelConfig) -> dict[str, Any]:
-    """The options with `folder` made absolute: relative ones lie in the project, the sandbox's in .holdfast/."""
+    """The options, `folder` made absolute: a relative one is in the project, the sandbox's in .holdfast/."""
     options = config.options
     if config.adapter == "sandbox":
         options.setdefault("folder", f".holdfast/sandbox/{name}")

@@ -187,7 +187,7 @@ def quiet_since(day: date, quiet: timedelta, *, at_least: int = 1) -> set[str]:
 
 
 def reachable(customers: Iterable[str], known: MappingProxyType[str, Contact]) -> dict[str, list[str]]:
-    """The kinds each customer consents to and has an address for, email first; customers without any left out."""
+    """The kinds each customer consents to and has an address for, email first; without any: left out."""
     kinds = {
         customer: [
             kind

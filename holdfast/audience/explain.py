@@ -50,7 +50,7 @@ def describe(rule: Rule) -> str:
         case "any":
             return " or ".join(_bracketed(part) for part in rule.parts)
         case "not":
-            return f"not {_bracketed(rule.parts[0])}"
+            return f"not ({describe(rule.parts[0])})"
     return headline(rule)
 
 

@@ -18,7 +18,6 @@ _TEXT_LENGTH = 1000
 
 # Not the zero-width joiners U+200C and U+200D: Persian and Indic names are misspelt without them.
 _BIDI_CONTROLS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
-_LINE_BREAKS = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+")
 _CONTROLS = re.compile(f"[\x00-\x1f\x7f-\x9f{_BIDI_CONTROLS}\ud800-\udfff\ufeff]")
 
 
@@ -30,7 +29,7 @@ def clean(text: str | None, length: int = _NAME_LENGTH) -> str | None:
     if text is None:
         return None
     if not text.isprintable():
-        text = _CONTROLS.sub("", _LINE_BREAKS.sub(" ", text))
+        text = _CONTROLS.sub("", " ".join(text.split()))
     return text.strip()[:length].rstrip() or None
 
 

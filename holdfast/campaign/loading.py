@@ -53,9 +53,7 @@ def campaign_file(root: Path, name: str) -> Path:
 def load_campaign(path: Path, project: Project, segments: Segments) -> Campaign:
     """The campaign in this file. Raises ProblemsFound with everything that is wrong."""
     document, campaign = read_campaign(path, project, segments)
-    document.check()
-    assert campaign is not None  # noqa: S101 - None comes with problems
-    return campaign
+    return document.require(campaign)
 
 
 def load_campaigns(project: Project, segments: Segments) -> dict[str, Campaign]:
@@ -74,9 +72,7 @@ def load_campaigns(project: Project, segments: Segments) -> dict[str, Campaign]:
 def load_segments(root: Path) -> dict[str, Rule]:
     """The project's named rules; none without segments.yaml. Raises ProblemsFound."""
     document, segments = read_segments(root)
-    document.check()
-    assert segments is not None  # noqa: S101 - None comes with problems
-    return segments
+    return document.require(segments)
 
 
 def read_campaign(

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from holdfast.cli import checking, data
+from holdfast.cli import checking, data, operating, running
 from holdfast.cli.session import Session
 from holdfast.errors import HoldfastError
 
@@ -55,6 +55,14 @@ def _project(
 
 app.command()(checking.validate)
 app.command()(checking.schema)
+app.command()(running.plan)
+app.command()(running.preview)
+app.command()(running.run)
+app.command()(running.status)
+app.command()(running.why)
+app.command()(operating.deploy)
+app.command()(operating.up)
+app.command()(operating.demo)
 app.add_typer(data.database, name="db")
 app.add_typer(data.importing, name="import")
 

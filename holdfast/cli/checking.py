@@ -55,6 +55,7 @@ def _problems(project_file: Path, names: list[str]) -> tuple[list[Problem], list
     """Everything wrong in the project and these campaigns (none: all), and the campaigns' names."""
     from holdfast.campaign.loading import campaign_file, campaign_files, read_campaign, read_segments
     from holdfast.cli.channel_settings import channel_kinds
+    from holdfast.content.library import Library
     from holdfast.content.lint import lint_templates
     from holdfast.errors import ProblemsFound
     from holdfast.settings import project_of, read_project
@@ -62,11 +63,13 @@ def _problems(project_file: Path, names: list[str]) -> tuple[list[Problem], list
     root = project_file.parent
     paths = [campaign_file(root, name) for name in names] or campaign_files(root)
     problems: list[Problem] = []
-    project, segments, kinds = None, None, {}
+    project, segments, library, kinds = None, None, None, {}
     try:
         document = read_project(project_file)
         project = project_of(document, root)
-        kinds = channel_kinds(document, project) if project else {}
+        if project is not None:
+            kinds = channel_kinds(document, project)
+            library = Library(project.root / "templates", project.brand, project.business)
         problems += document.problems
     except ProblemsFound as error:
         problems += error.problems
@@ -83,7 +86,7 @@ def _problems(project_file: Path, names: list[str]) -> tuple[list[Problem], list
             continue
         problems += document.problems
         if campaign is not None and project is not None:
-            problems += lint_templates(campaign, project, kinds, document)
+            problems += lint_templates(campaign, project, kinds, document, library)
     return sorted(problems), [path.stem for path in paths]
 
 

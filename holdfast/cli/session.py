@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from holdfast.delivery import Workspace
     from holdfast.settings import Project
     from holdfast.store.database import Database
 
@@ -46,6 +47,28 @@ class Session:
 
         return project_secret(self.project, read_block)
 
+    @property
+    def root(self) -> Path:
+        """The project's folder."""
+        return self.project_file.parent
+
+    @contextmanager
+    def workspace(self) -> Iterator[Workspace]:
+        """The whole project, opened. Raises ProblemsFound with everything that is wrong in its files."""
+        from holdfast.wiring import open_workspace
+
+        ws = open_workspace(self.root, read_block)
+        try:
+            yield ws
+        finally:
+            ws.close()
+
+    def prefect(self) -> str:
+        """The API URL of a Prefect server that answers, started in the background where none does."""
+        from holdfast.orchestration.server import ensure_server
+
+        return ensure_server(self.root / ".holdfast" / "prefect")
+
     @contextmanager
     def database(self, *, of_any_schema: bool = False) -> Iterator[Database]:
         """The project's database, closed in the end. Raises StoreError where it cannot be used."""
@@ -56,7 +79,7 @@ class Session:
         database = Database(database_location(self.project, read_block))
         try:
             if not of_any_schema:
-                schema.check(database)
+                schema.ensure(database)
             yield database
         finally:
             database.close()

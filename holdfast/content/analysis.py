@@ -200,6 +200,8 @@ class _Reader:
             elif '"' in node.data or "'" in node.data:
                 self._in_url = False
             return
+        if _is_captured(node):
+            return
         hint = self._value(node, "print it")
         path = _path(node) or "this value"
         for name, kinds in _FORMATTERS.items():
@@ -378,11 +380,6 @@ class _Reader:
             self._type(argument)
         if node.node is None:
             return Any
-        if _is_captured(node.node):
-            self._problem(
-                node.lineno, name, "a filter over a block is not supported: it would work on placeholders"
-            )
-            return Any
         if name in _FORMATTERS:
             return self._formatted(node, _FORMATTERS[name])
         if name == "or_":
@@ -407,6 +404,8 @@ class _Reader:
 
     def _call(self, node: nodes.Call) -> Hint:
         if _is_captured(node):
+            name = "super" if isinstance(node.node, nodes.Name) else "self"
+            self._problem(node.lineno, name, "a block can only be printed as it is: it holds placeholders")
             return Any
         if isinstance(node.node, nodes.Name) and node.node.name == "range":
             for argument in node.args:

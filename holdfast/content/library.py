@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from jinja2 import Template, TemplateError, UndefinedError
+from jinja2.exceptions import SecurityError
 from markupsafe import escape
 
 from holdfast.audience.people import Needs, Person, clean
@@ -162,11 +163,11 @@ class Library:
         self, file: TemplateFile, person: Person, occasion: Occasion, links: Links
     ) -> RenderedContent:
         """One customer's content from this file, whatever their locale. Raises RenderError."""
+        output = self.run(file, person, occasion, links)
         try:
-            output = self.run(file, person, occasion, links)
             skeleton = file.skeleton(output.source, output.text)
         except RenderError as error:
-            raise _placed(file.name, error) from None
+            raise self._placed(file, error) from None
         escaped = escape_all(output.values) if skeleton.html_holes else ()
         return RenderedContent(_one_line(output.subject), skeleton, escaped, tuple(output.values))
 
@@ -188,8 +189,21 @@ class Library:
             context.parent[VALUES] = None
             subject = "".join(blocks["subject"][0](context)) if "subject" in blocks else ""
         except Exception as error:
-            raise _placed(file.name, error) from None
+            raise self._placed(file, error) from None
         return TemplateOutput(subject, source, text, values)
+
+    def _placed(self, file: TemplateFile, error: Exception) -> RenderError:
+        """As a RenderError with its place. Only texts that cannot hold a customer's data are passed on."""
+        place = f"templates/{file.name}"
+        for frame, number in traceback.walk_tb(error.__traceback__):
+            path = Path(frame.f_code.co_filename)
+            if path.is_relative_to(self.root):  # the template's own code, with Jinja's line numbers
+                name = path.relative_to(self.root).as_posix()
+                line = self.environment.get_template(name).get_corresponding_lineno(number)
+                place = f"templates/{name}:{line}"
+        known = isinstance(error, (RenderError, UndefinedError, SecurityError))
+        reason = str(error) if known else f"a {type(error).__name__}"
+        return RenderError(f"{place} cannot be rendered: {reason}", hint="run `holdfast validate`")
 
     def _scope(self, file: TemplateFile, person: Person, occasion: Occasion, links: Links) -> Scope:
         return {
@@ -219,13 +233,3 @@ def escape_all(values: list[str]) -> tuple[str, ...]:
 
 def _one_line(text: str) -> str:
     return clean(" ".join(text.split()), _SUBJECT_LENGTH) or ""
-
-
-def _placed(name: str, error: Exception) -> RenderError:
-    """As a RenderError with its place. Only texts that cannot hold a customer's data are passed on."""
-    lines = [
-        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(name)
-    ]
-    place = f"templates/{name}" + (f":{lines[-1]}" if lines else "")
-    reason = str(error) if isinstance(error, (RenderError, UndefinedError)) else f"a {type(error).__name__}"
-    return RenderError(f"{place} cannot be rendered: {reason}", hint="run `holdfast validate`")

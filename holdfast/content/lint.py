@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from html.parser import HTMLParser
 from pathlib import Path, PurePosixPath
 
@@ -25,14 +26,19 @@ _VOID = frozenset({"area", "br", "col", "hr", "img", "input", "link", "meta", "s
 
 
 def lint_templates(
-    campaign: Campaign, project: Project, kinds: Mapping[str, str], document: Document | None = None
+    campaign: Campaign,
+    project: Project,
+    kinds: Mapping[str, str],
+    document: Document | None = None,
+    library: Library | None = None,
 ) -> list[Problem]:
     """Every problem in the templates of the campaign's steps and variants, sorted.
 
     `kinds` is the kind of each channel by its name; channels it does not know are passed over. `document` is
-    the campaign's file: missing templates are shown at their place in it.
+    the campaign's file: missing templates are shown at their place in it. Campaigns that share a `library`
+    are checked faster.
     """
-    library = Library(project.root / "templates", project.brand, project.business)
+    library = library or Library(project.root / "templates", project.brand, project.business)
     sure_of = _sure_of(campaign.audience)
     problems: set[Problem] = set()
     for place, template, channels, occasion in _uses(campaign):
@@ -106,9 +112,14 @@ def _templates(root: Path, kind: str) -> list[str]:
 def _file_problems(
     library: Library, name: str, kind: str, occasion: Occasion, sure_of: frozenset[str]
 ) -> list[Problem]:
-    analysis = analyse(library.environment, name, sure_of)
+    analysis = _analysis(library, name, sure_of)
     problems = analysis.problems + _block_problems(analysis, name, kind)
     return problems or _sample_problems(library, name, kind, occasion, sure_of)
+
+
+@lru_cache(maxsize=1024)
+def _analysis(library: Library, name: str, sure_of: frozenset[str] = frozenset()) -> Analysis:
+    return analyse(library.environment, name, sure_of)
 
 
 def _block_problems(analysis: Analysis, name: str, kind: str) -> list[Problem]:
@@ -155,19 +166,25 @@ def _sample_problems(
 
 def _tag_problems(library: Library, name: str, source: str) -> list[Problem]:
     """MJML forgives a wrong end tag or element, and leaves out or misplaces what is in it. We do not."""
+    return [_tag_problem(library, name, *found) for found in _wrong_tags(source)]
+
+
+@lru_cache(maxsize=256)
+def _wrong_tags(source: str) -> list[tuple[str, str, str]]:
+    """(where to look for it, what is wrong, did you mean) of each tag that is."""
     checker = _TagChecker()
     checker.feed(source)
     checker.close()
-    return [_tag_problem(library, name, tag, what) for tag, what in checker.found]
+    return checker.found
 
 
-def _tag_problem(library: Library, name: str, needle: str, what: str) -> Problem:
+def _tag_problem(library: Library, name: str, needle: str, what: str, suggestion: str) -> Problem:
     """At the first line that has the tag, in the file or in one that it includes."""
-    for file in analyse(library.environment, name).files:
+    for file in _analysis(library, name).files:
         for number, line in enumerate((library.root / file).read_text(encoding="utf-8").splitlines(), 1):
             column = line.find(needle)
             if column >= 0:
-                return Problem(f"templates/{file}", number, column + 1, what, source_line=line)
+                return Problem(f"templates/{file}", number, column + 1, what, "", suggestion, line)
     return _whole(name, what)
 
 
@@ -176,15 +193,13 @@ class _TagChecker(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[tuple[str, str]] = []
+        self.found: list[tuple[str, str, str]] = []
         self._open: list[str] = []
         self._astray = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag.startswith("mj") and tag not in MJML_TAGS:
-            suggestion = closest(tag, MJML_TAGS)
-            hint = f"; did you mean <{suggestion}>?" if suggestion else ""
-            self.found.append((f"<{tag}", f"unknown MJML element <{tag}>{hint}"))
+            self.found.append((f"<{tag}", f"unknown MJML element <{tag}>", closest(tag, MJML_TAGS)))
         if tag not in _VOID:
             self._open.append(tag)
 
@@ -200,4 +215,4 @@ class _TagChecker(HTMLParser):
         if tag != expected:
             self._astray = True  # whatever follows is out of step
             closes = f"where </{expected}> was expected" if expected else "that closes nothing"
-            self.found.append((f"</{tag}", f"</{tag}> {closes}"))
+            self.found.append((f"</{tag}", f"</{tag}> {closes}", ""))

@@ -8,6 +8,7 @@ interrupted or terminated.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 import sys
@@ -50,8 +51,9 @@ class _Folder:
 class _Controller(Controller):
     def _trigger_server(self) -> None:
         # It connects to itself to see that it runs, so it has to know the port that it was given for 0.
+        assert isinstance(self.server, asyncio.Server)  # noqa: S101 - for the type checker
         self.port = self.server.sockets[0].getsockname()[1]
-        super()._trigger_server()
+        super()._trigger_server()  # type: ignore[no-untyped-call]
 
 
 class MailServer:

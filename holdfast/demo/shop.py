@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from operator import itemgetter
 from pathlib import Path
 
 HISTORY = timedelta(days=730)
@@ -128,12 +129,15 @@ _ODD_NAMES = (
 )
 
 _PRODUCTS = (
-    ("tea", "Earl Grey, loose", 890), ("tea", "Sencha", 1250), ("tea", "Rooibos & Orange", 790),
-    ("tea", "Darjeeling “First Flush”", 1890), ("coffee", "Espresso No. 4", 1390),
-    ("coffee", "Yirgacheffe", 1590), ("coffee", "Decaf <mild>", 1290), ("chocolate", "Dark 80 %", 450), ("chocolate", "Crème brûlée bar", 520),
-    ("chocolate", "Ruby box of 12", 1990), ("cups", "Cup “Küste”", 1450), ("cups", "Teapot, cast iron", 6900),
-    ("cups", "Travel mug", 2490), ("books", "The Tea Atlas", 3200), ("books", "Slow Mornings", 1800),
-    ("gifts", "Gift card", 2500), ("gifts", "Hamper, large", 8900),
+    ("tea", "Earl Grey, loose", 890), ("tea", "Sencha", 1250),
+    ("tea", "Rooibos & Orange", 790), ("tea", "Darjeeling “First Flush”", 1890),
+    ("coffee", "Espresso No. 4", 1390), ("coffee", "Yirgacheffe", 1590),
+    ("coffee", "Decaf <mild>", 1290), ("chocolate", "Dark 80 %", 450),
+    ("chocolate", "Crème brûlée bar", 520), ("chocolate", "Ruby box of 12", 1990),
+    ("cups", "Cup “Küste”", 1450), ("cups", "Teapot, cast iron", 6900),
+    ("cups", "Travel mug", 2490), ("books", "The Tea Atlas", 3200),
+    ("books", "Slow Mornings", 1800), ("gifts", "Gift card", 2500),
+    ("gifts", "Hamper, large", 8900),
 )  # fmt: skip
 
 _STATUSES = ("completed",) * 90 + ("shipped",) * 4 + ("refunded",) * 3 + ("cancelled",) * 2 + ("test",)
@@ -188,9 +192,11 @@ def write_shop(folder: Path, *, customers: int = 5000, seed: int = 1, today: dat
                 )
             )
     # As a shop's export has them: by time, not by customer.
-    _write(files.orders, _ORDER_COLUMNS, sorted(orders, key=lambda order: order[2]))
+    orders.sort(key=itemgetter(2))
+    events.sort(key=itemgetter(3))
+    _write(files.orders, _ORDER_COLUMNS, orders)
     _write(files.lines, _LINE_COLUMNS, lines)
-    _write(files.events, _EVENT_COLUMNS, sorted(events, key=lambda event: event[3]))
+    _write(files.events, _EVENT_COLUMNS, events)
     return files
 
 

@@ -16,7 +16,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-_UPDATE_EVERY = 1.0    # seconds: an update is a request to Prefect's server
+_UPDATE_EVERY = 1.0  # seconds: an update is a request to Prefect's server
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~>])")
 
 # Whoever runs the flow in this process may listen: (what, done, total).
@@ -41,7 +41,9 @@ class Progress:
         percent = min(100.0, 100.0 * done / total) if total else 100.0
         description = f"{what}: {done:,} of {total:,}"
         if self._artifact is None:
-            self._artifact = create_progress_artifact(percent, key=self._key, description=description)
+            self._artifact = create_progress_artifact(  # type: ignore[assignment]  # a coroutine only in async code
+                percent, key=self._key, description=description
+            )
         else:
             update_progress_artifact(self._artifact, percent, description=description)
 
@@ -49,7 +51,9 @@ class Progress:
 def publish_waterfall(campaign: str, waterfall: Iterable[tuple[str, int]]) -> None:
     """How the audience became the messages: one row a step of the waterfall."""
     rows = [{"": label, "customers": n} for label, n in waterfall]
-    create_table_artifact(rows, key=artifact_key(campaign, "waterfall"), description=f"Audience of {campaign}")
+    create_table_artifact(
+        rows, key=artifact_key(campaign, "waterfall"), description=f"Audience of {campaign}"
+    )
 
 
 def publish_results(campaign: str, rows: list[dict[str, Any]]) -> None:
@@ -78,4 +82,6 @@ def _sample_page(number: int, sample: Mapping[str, str]) -> str:
     # Indented code takes any text as it is; a fence could be closed by the text.
     body = "\n".join(f"    {line}" for line in sample["text"].splitlines())
     heading = f"## {number}. {escape_markdown(sample['subject'] or '(no subject)')}"
-    return f"{heading}\n\nto {escape_markdown(sample['to'])}, by {escape_markdown(sample['channel'])}\n\n{body}"
+    return (
+        f"{heading}\n\nto {escape_markdown(sample['to'])}, by {escape_markdown(sample['channel'])}\n\n{body}"
+    )

@@ -11,7 +11,7 @@ from holdfast.orchestration.redaction import keep_out_of_logs
 def read_block(name: str) -> str:
     """The value of the Prefect Secret block of this name. Raises SettingsError where there is none."""
     try:
-        block = Secret.load(name, _sync=True)    # type: ignore[call-arg]
+        block: Secret[str] = Secret.load(name, _sync=True)  # type: ignore[assignment, call-arg]
     except ValueError:
         raise SettingsError(
             f"there is no Prefect Secret block named {name!r}",

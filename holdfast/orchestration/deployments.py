@@ -45,8 +45,8 @@ class Deployed:
 def deploy(project: Project, campaigns: Iterable[Campaign]) -> Deployed:
     """Makes this project's deployments those of `campaigns`; others' are left alone.
 
-    A deployment that is already right is not written: Prefect forgets its scheduled runs when it is, the late ones
-    too. Raises OrchestrationError when the server does not answer.
+    A deployment that is already right is not written: Prefect would forget its scheduled runs, the late
+    ones too. Raises OrchestrationError when the server does not answer.
     """
     report = Deployed()
     try:
@@ -62,8 +62,8 @@ def deploy(project: Project, campaigns: Iterable[Campaign]) -> Deployed:
                     continue
                 if existing is None and find_deployment(client, campaign.campaign) is not None:
                     raise OrchestrationError(
-                        f"campaign {campaign.campaign!r} is deployed from another project on this Prefect server",
-                        hint=f"rename it, or delete the deployment {FLOW}/{campaign.campaign} in the Prefect UI",
+                        f"campaign {campaign.campaign!r} is deployed on this server from another folder",
+                        hint="rename it, or delete the other deployment in the Prefect UI",
                     )
                 client.create_deployment(flow_id, **wanted)
                 (report.created if existing is None else report.updated).append(campaign.campaign)
@@ -88,16 +88,17 @@ def no_answer(error: httpx.HTTPError) -> OrchestrationError:
     status = f" (HTTP {error.response.status_code})" if isinstance(error, httpx.HTTPStatusError) else ""
     return OrchestrationError(
         f"the Prefect server did not do what was asked{status}",
-        hint="see whether it is up: prefect version; its log is .holdfast/prefect/server.log where we started it",
+        hint="is it up? where Holdfast started it, its log is .holdfast/prefect/server.log",
     )
 
 
 def _ours(client: SyncPrefectClient, project: Project) -> list[DeploymentResponse]:
-    tagged = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG, _project_tag(project)]))
+    """Two projects may share a server: each has the deployments that work in its folder."""
+    tagged = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
     found: list[DeploymentResponse] = []
     while page := client.read_deployments(deployment_filter=tagged, limit=200, offset=len(found)):
         found += page
-    return found
+    return [one for one in found if (one.job_variables or {}).get("env") == _environment(project)]
 
 
 def _wanted(project: Project, campaign: Campaign) -> dict[str, Any]:
@@ -105,16 +106,18 @@ def _wanted(project: Project, campaign: Campaign) -> dict[str, Any]:
         "name": campaign.campaign,
         "entrypoint": ENTRYPOINT,
         "description": campaign.description,
-        "tags": [TAG, _project_tag(project)],
+        "tags": [TAG],
         "parameters": {"campaign": campaign.campaign},
-        "parameter_openapi_schema": parameter_schema(load_flow_from_entrypoint(ENTRYPOINT)).model_dump_for_openapi(),
+        "parameter_openapi_schema": parameter_schema(
+            load_flow_from_entrypoint(ENTRYPOINT)
+        ).model_dump_for_openapi(),
         "enforce_parameter_schema": True,
         "work_pool_name": POOL,
         # The worker's own environment is passed on to each run, secrets included; none is stored in Prefect.
         "job_variables": {
             # Without a command of ours, Prefect puts a supervisor before each run: seconds more to start.
             "command": f"{shlex.quote(sys.executable)} -m prefect.engine",
-            "env": {"HOLDFAST_PROJECT": str(project.root)},
+            "env": _environment(project),
             "working_dir": str(project.root),
         },
         "schedules": _schedules(project, campaign),
@@ -126,13 +129,14 @@ def _wanted(project: Project, campaign: Campaign) -> dict[str, Any]:
 def _schedules(project: Project, campaign: Campaign) -> list[DeploymentScheduleCreate]:
     if campaign.schedule is None:
         return []
-    cron = CronSchedule(cron=campaign.schedule.cron, timezone=campaign.schedule.timezone or project.business.timezone)
+    cron = CronSchedule(
+        cron=campaign.schedule.cron, timezone=campaign.schedule.timezone or project.business.timezone
+    )
     return [DeploymentScheduleCreate(schedule=cron, active=True)]
 
 
-def _project_tag(project: Project) -> str:
-    """Keeps two projects on one server from removing each other's deployments."""
-    return f"project:{project.root.name}"
+def _environment(project: Project) -> dict[str, str]:
+    return {"HOLDFAST_PROJECT": str(project.root)}
 
 
 def _ensure_pool(client: SyncPrefectClient) -> None:

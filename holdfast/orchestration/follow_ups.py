@@ -18,6 +18,9 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Scheduled
 
+from holdfast import delivery
+from holdfast.delivery import Workspace
+from holdfast.delivery.planning import running
 from holdfast.orchestration.deployments import find_deployment, no_answer
 
 TAG = "follow-up"
@@ -28,9 +31,9 @@ _SAME_MOMENT = timedelta(seconds=30)
 def schedule_follow_up(campaign: str, moment: datetime, scheduled_by: str) -> bool:
     """Schedules a run of the campaign's deployment that only goes on with what is due at `moment`.
 
-    `scheduled_by` names who asks (a flow run's id), so that asking twice gives one run. Nothing is scheduled where
-    a follow-up for that moment or an earlier one is waiting. False where the campaign is not deployed. Raises
-    OrchestrationError when the server does not answer.
+    `scheduled_by` names who asks (a flow run's id), so that asking twice gives one run. Nothing is scheduled
+    where a follow-up for that moment or an earlier one is waiting. False where the campaign is not deployed.
+    Raises OrchestrationError when the server does not answer.
     """
     key = f"{campaign} {moment.isoformat()} {scheduled_by}"
     try:
@@ -47,6 +50,27 @@ def schedule_follow_up(campaign: str, moment: datetime, scheduled_by: str) -> bo
             return True
     except httpx.HTTPError as error:
         raise no_answer(error) from None
+
+
+def next_moment(ws: Workspace, campaign: str, now: datetime) -> datetime | None:
+    """When to go on with the campaign's running runs, in a minute at the earliest; None: there are none.
+
+    Nothing due and yet not done: another worker has the rest in hand, or had it when it died, and its lease
+    runs out.
+    """
+    if not running(ws, campaign):
+        return None
+    return max(delivery.next_due(ws, campaign) or now + ws.project.dispatch.lease, now + timedelta(minutes=1))
+
+
+def pick_up(ws: Workspace, now: datetime) -> list[str]:
+    """Schedules a follow-up for each deployed campaign that a lost worker left without one; their names."""
+    return [
+        name
+        for name in sorted(ws.sources)
+        if (moment := next_moment(ws, name, now))
+        and schedule_follow_up(name, moment, f"pick-up {now.isoformat()}")
+    ]
 
 
 def _waiting(client: SyncPrefectClient, deployment_id: UUID, until: datetime) -> bool:

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
-from prefect.states import State
 
 from holdfast.campaign.models import Schedule
 
@@ -16,7 +15,8 @@ _IN_TIME = timedelta(hours=1)
 
 def scheduled_time() -> datetime:
     """The moment this flow run was scheduled for; a run made by hand, when it was made. Retries keep it."""
-    return flow_run.scheduled_start_time.astimezone(UTC)
+    moment: datetime = flow_run.scheduled_start_time
+    return moment.astimezone(UTC)
 
 
 def occurrence(key: str | None) -> str:
@@ -36,13 +36,9 @@ def is_missed(schedule: Schedule | None, now: datetime) -> bool:
 
 def is_cancelling() -> bool:
     """Whether somebody asked Prefect to cancel this flow run."""
-    state = _state()
-    return state is not None and (state.is_cancelling() or state.is_cancelled())
-
-
-def _state() -> State | None:
     with get_client(sync_client=True) as client:
-        return client.read_flow_run(flow_run.id).state
+        state = client.read_flow_run(flow_run.id).state
+    return state is not None and (state.is_cancelling() or state.is_cancelled())
 
 
 def _by_schedule() -> bool:

@@ -1,7 +1,7 @@
 """What may reach Prefect's database: never an address, a token or the text of a foreign exception.
 
-Prefect keeps an exception's text in the run's state and ships log records to its server. `redacted` stands around the
-body of every flow and task; the filter on the loggers is the second net.
+Prefect keeps an exception's text in the run's state and ships log records to its server. `redacted` stands
+around the body of every flow and task; the filter on the loggers is the second net.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ _PACKAGE = Path(__file__).parents[1]
 _OURS = (_PACKAGE, _PACKAGE.parent / "flows", _PACKAGE.parent / "channels")
 
 _MASKS = (
-    (re.compile(r"[\w.+%'-]+@[\w-]+(?:\.[\w-]+)*"), "***@***"),
     (re.compile(r"//[^/\s@]+@"), "//***@"),
-    # Bot tokens and keys stand in paths and queries; phone and card numbers are long runs of digits.
-    (re.compile(r"\d{5,}:[\w-]{20,}"), "***"),
-    (re.compile(r"(?i)\b(bearer|basic|token|api[_-]?key|password|secret|signature)([=:\s\"']+)[^\s\"'&,;]+"), r"\1\2***"),
-    (re.compile(r"\b(?:SG|xox[a-z])[.-][\w.-]{10,}"), "***"),
-    (re.compile(r"(?<![\w-])(?!\d{4}-\d\d-\d\d)\+?\d(?:[ ()./-]?\d){8,}(?![\w-])"), "***"),
+    (re.compile(r"[\w.+%'-]+@[\w-]+(?:\.[\w-]+)*"), "***@***"),
+    (re.compile(r"\d{5,}:[\w-]{20,}"), "***"),  # a bot's token, which stands in the path of its URLs
+    (re.compile(r"\bSG\.[\w.-]{10,}"), "***"),
+    (re.compile(r"(?i)\b(bearer|basic) +[^\s\"',;]+"), r"\1 ***"),
+    (re.compile(r"(?i)\b(token|api[_-]?key|password|secret|signature)([=:]\s*)[^\s\"'&,;]+"), r"\1\2***"),
+    # Phone numbers, but not dates.
+    (re.compile(r"(?<![\w-])(?!\d{4}-\d\d-\d\d)\+?\d(?:[ ()./-]{0,2}\d){8,}(?![\w-])"), "***"),
 )
-_SHORTEST_SECRET = 6    # masking a shorter one would eat ordinary words
+_SHORTEST_SECRET = 6  # masking a shorter one would eat ordinary words
 _secrets: set[str] = set()
 
 
-class UnexpectedFailure(HoldfastError):
-    """A failure that nobody foresaw: its type and place, without its text, which may hold a customer's data."""
+class UnexpectedError(HoldfastError):
+    """What nobody foresaw: an exception's type and place, without its text: that may hold customers' data."""
 
 
 @contextmanager
@@ -50,7 +51,7 @@ def redacted() -> Iterator[None]:
             error.args, error.hint = (f"{error} ({error.hint})",), ""
         raise error.with_traceback(None) from None
     except Exception as error:
-        raise UnexpectedFailure(_type_and_place(error)) from None
+        raise UnexpectedError(_type_and_place(error)) from None
 
 
 def _type_and_place(error: Exception) -> str:
@@ -78,12 +79,12 @@ def keep_out_of_logs(secret: str) -> None:
 
 
 def protect_logs() -> None:
-    """Masks what every handler of this process writes, and silences clients that log URLs with their tokens."""
+    """Masks what every handler of this process writes, and silences clients that log URLs with tokens."""
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
     loggers = [logging.getLogger(), *map(logging.getLogger, list(logging.root.manager.loggerDict))]
     for handler in {handler for logger in loggers for handler in logger.handlers}:
-        handler.addFilter(_masked)    # a second time changes nothing
+        handler.addFilter(_masked)  # a second time changes nothing
 
 
 def _masked(record: logging.LogRecord) -> bool:

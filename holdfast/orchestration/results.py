@@ -9,16 +9,18 @@ from prefect.futures import PrefectFuture
 
 from holdfast.errors import HoldfastError
 
-_EVERY = 2.0    # seconds
+_EVERY = 2.0  # seconds
 
 T = TypeVar("T")
 
 
-def results(tasks: Iterable[PrefectFuture[T]], while_waiting: Callable[[], object]) -> Iterator[T | HoldfastError]:
+def results(
+    tasks: Iterable[PrefectFuture[T]], while_waiting: Callable[[], object]
+) -> Iterator[T | HoldfastError]:
     """Each task's result, or the error of ours that it ended with, in the tasks' order.
 
-    `while_waiting` is called every two seconds in between. (`prefect.futures.wait` with a time limit always takes
-    that long: it does not notice the end of a task on a thread.)
+    `while_waiting` is called every two seconds in between. (`prefect.futures.wait` with a time limit takes
+    all of it, always: it does not notice the end of a task on a thread.)
     """
     for running in tasks:
         while True:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -21,12 +22,12 @@ from holdfast.errors import HoldfastError, OrchestrationError
 from holdfast.orchestration.artifacts import listener
 from holdfast.orchestration.deployments import ENTRYPOINT, TAG, find_deployment, no_answer
 
-_POLL_EVERY = 0.5    # seconds
+_POLL_EVERY = 0.5  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a flow run ended: `state` by its name in the UI (Completed, Missed, Interrupted, Cancelled, Failed, …)."""
+    """How a flow run ended: `state` as the UI names it (Completed, Missed, Interrupted, Cancelled, …)."""
 
     flow_run_id: UUID
     url: str
@@ -45,23 +46,23 @@ def run_now(
 ) -> Ended:
     """Runs the campaign in this process, shown in the Prefect UI like any run; the server must be up.
 
-    `on_progress` gets what is done ("enroll", "dispatch"), how much, of how much. Raises the HoldfastError that
-    the run failed with.
+    `on_progress` gets what is done ("enroll", "dispatch"), how much, of how much. Raises the HoldfastError
+    that the run failed with.
     """
     os.environ["HOLDFAST_PROJECT"] = str(root)
     _keep_console_quiet()
-    run_campaign = load_flow_from_entrypoint(ENTRYPOINT)
+    run_campaign: Any = load_flow_from_entrypoint(ENTRYPOINT)
     token = listener.set(on_progress)
     try:
         with tags(TAG):
-            state: State = run_campaign(campaign, key=key, as_of=as_of, resume=resume, return_state=True)
+            state: State[Any] = run_campaign(campaign, key=key, as_of=as_of, resume=resume, return_state=True)
     finally:
         listener.reset(token)
     if state.is_failed() or state.is_crashed():
         error = state.result(raise_on_failure=False)
         if isinstance(error, HoldfastError):
             raise error
-        raise OrchestrationError(f"the flow run {state.name.lower()}: {state.message}")
+        raise OrchestrationError(f"the flow run ended as {state.name}: {state.message}")
     return _ended(state)
 
 
@@ -76,20 +77,23 @@ def run_deployed(
 ) -> Ended:
     """Has a worker run the campaign's deployment, and waits; `on_progress` gets each state's name.
 
-    Raises OrchestrationError where the campaign is not deployed, or no worker has ended it after `timeout` seconds.
+    Raises OrchestrationError where the campaign is not deployed, or has not ended after `timeout` seconds.
     """
     parameters = {"key": key, "as_of": as_of and as_of.isoformat(), "resume": resume}
     try:
         with get_client(sync_client=True) as client:
             deployment = find_deployment(client, campaign)
             if deployment is None:
-                raise OrchestrationError(f"campaign {campaign!r} is not deployed", hint="run: holdfast deploy")
+                raise OrchestrationError(
+                    f"campaign {campaign!r} is not deployed", hint="run: holdfast deploy"
+                )
             run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
             give_up, shown = time.monotonic() + timeout, ""
             while run.state is None or not run.state.is_final():
                 if time.monotonic() > give_up:
                     raise OrchestrationError(
-                        f"the run of {campaign!r} is still {shown or 'waiting'}", hint="is a worker up? holdfast up"
+                        f"the run of {campaign!r} is still {shown or 'waiting'}",
+                        hint="is a worker up? holdfast up",
                     )
                 time.sleep(_POLL_EVERY)
                 run = client.read_flow_run(run.id)
@@ -98,6 +102,7 @@ def run_deployed(
                     on_progress(shown)
     except httpx.HTTPError as error:
         raise no_answer(error) from None
+    assert run.state is not None  # noqa: S101 - the loop ends with a final state
     return _ended(run.state, run.id)
 
 
@@ -107,10 +112,12 @@ def ui_url() -> str:
     return str(settings.ui_url or "").rstrip("/")
 
 
-def _ended(state: State, flow_run_id: UUID | None = None) -> Ended:
+def _ended(state: State[Any], flow_run_id: UUID | None = None) -> Ended:
     flow_run_id = flow_run_id or state.state_details.flow_run_id
     assert flow_run_id is not None  # noqa: S101 - Prefect sets it on every state of a flow run
-    return Ended(flow_run_id, f"{ui_url()}/runs/flow-run/{flow_run_id}", state.name or "", state.message or "")
+    return Ended(
+        flow_run_id, f"{ui_url()}/runs/flow-run/{flow_run_id}", state.name or "", state.message or ""
+    )
 
 
 def _keep_console_quiet() -> None:

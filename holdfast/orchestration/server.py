@@ -1,7 +1,7 @@
 """A Prefect server that answers: the configured one, or a standing one of our own in the background.
 
-An ephemeral server, which Prefect would start inside each process, costs every one of them 8 to 16 s and prints
-tracebacks at exit.
+An ephemeral server, which Prefect would start inside each process, costs every one of them 8 to 16 s and
+prints tracebacks at exit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from holdfast.errors import OrchestrationError
 
-_START_WITHIN = 120.0     # seconds; about 10 on an idle machine, several times that on a busy one
+_START_WITHIN = 120.0  # seconds; about 10 on an idle machine, several times that on a busy one
 _STOP_WITHIN = 30.0
 _USUAL_PORT = 4200
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -129,7 +129,11 @@ def _start(home: Path, port: int | None) -> str:
     with log.open("ab") as output:
         server = subprocess.Popen(  # noqa: S603 - our own interpreter
             [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-            env=environment, cwd=home, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            env=environment,
+            cwd=home,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
             start_new_session=True,
         )
     (home / "server.json").write_text(json.dumps(_Record(server.pid, url)._asdict()))
@@ -177,7 +181,7 @@ def _alive(pid: int) -> bool:
         if os.waitpid(pid, os.WNOHANG)[0] == pid:
             return False
     except ChildProcessError:
-        pass    # started by another process
+        pass  # started by another process
     try:
         os.kill(pid, 0)
     except OSError:

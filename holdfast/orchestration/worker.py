@@ -1,4 +1,4 @@
-"""The worker of `holdfast up`: takes the project's runs from its work pool, and stops without breaking one off."""
+"""The worker of `holdfast up`: takes runs from the work pool, and stops without breaking one off."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+from abc import ABC
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -15,7 +16,7 @@ from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, Proc
 
 from holdfast.orchestration.deployments import POOL
 
-_POLL_EVERY = 3.0    # seconds
+_POLL_EVERY = 3.0  # seconds
 
 
 def work(announce: Callable[[str], None]) -> None:
@@ -27,9 +28,10 @@ def work(announce: Callable[[str], None]) -> None:
     asyncio.run(_work(announce))
 
 
-class _Worker(ProcessWorker):
-    # Prefect's own way to stop kills the runs' processes and leaves the runs `Running` in the UI for ever (tried):
-    # so this one knows them, asks them to end, and waits.
+# Named abstract so that Prefect does not register it in the place of its own.
+class _Worker(ProcessWorker, ABC):
+    # Prefect's own way to stop kills the runs' processes and leaves the runs `Running` in the UI for ever
+    # (tried): so this one knows them, asks them to end, and waits.
 
     def __init__(self) -> None:
         name = f"{POOL} {socket.gethostname()} {os.getpid()}"
@@ -41,7 +43,7 @@ class _Worker(ProcessWorker):
     ) -> ProcessWorkerResult:
         started = _Started(task_status, self.processes)
         try:
-            return await super().run(flow_run, configuration, started)    # type: ignore[arg-type]
+            return await super().run(flow_run, configuration, started)  # type: ignore[arg-type]
         finally:
             self.processes.discard(started.pid)
 
@@ -74,7 +76,8 @@ async def _work(announce: Callable[[str], None]) -> None:
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop)
     with suppress(asyncio.CancelledError):
-        async with _Worker() as worker:
+        worker = _Worker()
+        async with worker:
             while not stopping.is_set():
                 try:
                     await worker.sync_with_backend()

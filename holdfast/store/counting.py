@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, Select, func, literal, select
+from sqlalchemy import Connection, Select, and_, func, literal, select
 
 from holdfast.store.database import Database
 from holdfast.store.planning import EntryPlan, StepPlan, entries, openings, step_messages
 from holdfast.store.segments import RuleContext
-from holdfast.tables import UtcTime, customers, enrollments, messages
+from holdfast.tables import (
+    LIVE_STATES,
+    UtcTime,
+    addresses,
+    customers,
+    enrollments,
+    messages,
+    runs,
+)
 
 ALREADY_IN = ("enrolled_before", "in_progress", "too_soon")
-NOT_WRITABLE = ("unreachable", "no_consent", "suppressed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +154,69 @@ def run_waterfall(connection: Connection, run_id: int, first_step: str) -> Water
     return waterfall
 
 
-def count_messages(
-    connection: Connection, run_ids: list[int]
-) -> dict[tuple[int, str, str, str, str | None, str | None], int]:
-    """Messages of the runs: (run, step, channel, state, reason, variant) -> n."""
+def count_messages(connection: Connection, run_id: int) -> dict[tuple[str, str | None, str, str], int]:
+    """Messages of the run: (step, variant, channel, state) -> n."""
     m = messages.c
-    key = (m.run_id, m.step, m.channel, m.state, m.reason, m.variant)
-    rows = connection.execute(select(*key, func.count()).where(m.run_id.in_(run_ids)).group_by(*key))
-    return {tuple(row[:-1]): row[-1] for row in rows}  # type: ignore[misc]
+    key = (m.step, m.variant, m.channel, m.state)
+    rows = connection.execute(select(*key, func.count()).where(m.run_id == run_id).group_by(*key))
+    return {(step, variant, channel, state): n for step, variant, channel, state, n in rows}
+
+
+def count_states(connection: Connection, run_ids: Sequence[int]) -> dict[int, dict[str, int]]:
+    """Messages of each of the runs, by state."""
+    m = messages.c
+    found: dict[int, dict[str, int]] = {}
+    for run_id, state, n in connection.execute(
+        select(m.run_id, m.state, func.count()).where(m.run_id.in_(run_ids)).group_by(m.run_id, m.state)
+    ):
+        found.setdefault(run_id, {})[state] = n
+    return found
+
+
+def sample_messages(connection: Connection, run_id: int, n: int) -> list[Any]:
+    """The run's first `n` live messages: customer_id, step, channel, kind, variant, address."""
+    m = messages.c
+    return list(
+        connection.execute(
+            select(m.customer_id, m.step, m.channel, m.kind, m.variant, addresses.c.address)
+            .join(addresses, and_(addresses.c.customer_id == m.customer_id, addresses.c.kind == m.kind))
+            .where(m.run_id == run_id, m.state.in_(LIVE_STATES))
+            .order_by(m.id)
+            .limit(n)
+        )
+    )
+
+
+# --- one customer ---------------------------------------------------------------------------------
+
+
+def find_customer(connection: Connection, external_id: str) -> int | None:
+    """The customer's id in the database, by the shop's."""
+    return connection.scalar(select(customers.c.id).where(customers.c.external_id == external_id))
+
+
+def enrollments_of(
+    connection: Connection, campaign: str, customer_id: int
+) -> list[tuple[int, str, str | None, str | None]]:
+    """The customer's enrollments in the campaign, oldest first: (id, occurrence, arm, reason)."""
+    e = enrollments.c
+    rows = connection.execute(
+        select(e.id, runs.c.occurrence, e.arm, e.reason)
+        .join(runs, runs.c.id == e.run_id)
+        .where(e.campaign == campaign, e.customer_id == customer_id)
+        .order_by(e.id)
+    )
+    return [(id_, occurrence, arm, reason) for id_, occurrence, arm, reason in rows]
+
+
+def messages_of(
+    connection: Connection, enrollment_id: int
+) -> list[tuple[str, str, str, str | None, datetime | None]]:
+    """The enrollment's messages in order: (step, channel, state, reason, when it was sent or is due)."""
+    m = messages.c
+    rows = connection.execute(
+        select(m.step, m.channel, m.state, m.reason, func.coalesce(m.sent_at, m.due_at, type_=UtcTime))
+        .where(m.enrollment_id == enrollment_id)
+        .order_by(m.id)
+    )
+    return [(step, channel, state, reason, at) for step, channel, state, reason, at in rows]

@@ -315,9 +315,7 @@ def openings_of(pairs: Iterable[Any], window: DailyWindow, business_zone: str, n
         opens_at, closes_at = opening(window, zone_of(timezone, country, business_zone), now)
         rows.append((f"{timezone or ''}|{country or ''}", max(opens_at, now), closes_at))
     return (
-        values(
-            column("zone", Text), column("due_at", UtcTime), column("closes_at", UtcTime), name="zones"
-        )
+        values(column("zone", Text), column("due_at", UtcTime), column("closes_at", UtcTime), name="zones")
         .data(rows or [("", now, now)])
         .cte("zones")
     )

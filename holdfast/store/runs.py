@@ -109,6 +109,11 @@ def find_run(connection: Connection, campaign: str, occurrence: str) -> Run | No
     return Run(*row) if row else None
 
 
+def get_run(connection: Connection, run_id: int) -> Run:
+    """The run with this id."""
+    return Run(*connection.execute(select(*_RUN).where(runs.c.id == run_id)).one())
+
+
 def list_runs(connection: Connection, campaign: str | None = None, states: tuple[str, ...] = ()) -> list[Run]:
     """Runs, oldest first; of one campaign, in some states, where given."""
     statement = select(*_RUN).order_by(runs.c.as_of, runs.c.id)

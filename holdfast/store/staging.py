@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Column, Connection, MetaData, Select, Table, delete, or_, text
+from sqlalchemy import Column, Connection, Executable, MetaData, Select, Table, delete, or_, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.schema import CreateTable
 
@@ -78,4 +78,9 @@ def upsert(
         set_={name: new[name] for name in (*update, *together)},
         where=or_(*(table.c[name].is_distinct_from(new[name]) for name in update)),
     )
-    return connection.execute(statement).rowcount
+    return rows_written(connection, statement)
+
+
+def rows_written(connection: Connection, statement: Executable) -> int:
+    """Executes a statement that writes; the number of rows it inserted, updated or deleted."""
+    return connection.execute(statement, execution_options={"preserve_rowcount": True}).rowcount

@@ -2,15 +2,14 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
 
-from channels import open_channel
 from holdfast.channel import Channel
-from holdfast.settings import ChannelConfig
 from tests.contract.channel_contract import SECRET, ChannelContract
 from tests.contract.letters import messages
 from tests.servers.smtp_server import SmtpServer
@@ -45,11 +44,19 @@ class TestSmtp(ChannelContract):
     def delivered(self) -> int:
         return len(self.server.mails)
 
-    def test_connections_are_reused_and_never_more_than_its_concurrency(
-        self, config: ChannelConfig, options: dict[str, Any]
-    ) -> None:
-        channel: Channel = open_channel("shop", config, options)
+    def test_calls_one_after_the_other_share_a_connection(self, channel: Channel) -> None:
         for start in range(1, 30, 5):
             channel.send(messages(5, start=start))
         assert self.server.connections == 1
+
+    def test_there_are_never_more_connections_than_its_concurrency(self, channel: Channel) -> None:
+        with ThreadPoolExecutor(10) as threads:
+            list(threads.map(channel.send, [messages(1, start=number) for number in range(1, 61)]))
+        assert 1 <= self.server.connections <= 3
+        assert self.delivered() == 60
+
+    def test_closing_gives_every_connection_back(self, channel: Channel) -> None:
+        with ThreadPoolExecutor(3) as threads:
+            list(threads.map(channel.send, [messages(5, start=start) for start in range(1, 60, 5)]))
         channel.close()
+        self.server.wait_until_idle()

@@ -33,10 +33,11 @@ LATE = datetime(2025, 6, 1, tzinfo=UTC)
 EARLY = LATE - timedelta(days=200)
 
 TEXTS = [
-    "DE", "de", "Zoë", "Zoe\u0308", "straße", "STRASSE", "مریم", "😀 smile", "a'b", 'a"b', "a\\b", "%", "_", "a_b",
-    "50%", "", " ", "1", "1.0", "0.1", "-5", "--5", "5-5", " 5", "5.", ".5", "1e3", "true", "false", "yes",
+    "DE", "de", "Zoë", "Zoe\u0308", "straße", "STRASSE", "مریم", "😀", "a'b", 'a"b', "a\\b", "%", "_", "a_b",
+    "50%", "", " ", "1", "1.0", "0.1", "-5", "--5", "5-5", " 5", "5.", ".5", "-.5", "1e3", "true", "false", "yes",
     "9007199254740993", "x'; DROP TABLE customers; --", "line\nbreak", "٣",
 ]  # fmt: skip
+WORDS = ["first_name", "last_name", "country", "city"]
 LOCALES = ["ar", "ar-EG", "ar_EG", "de-DE", "DE", "", "-", "fa", "zh-Hant-TW"]
 NUMBERS = [0, 1, -5, 0.1, 0.30000000000000004, 1.0, 2.5, 2**53, 2**53 + 1, -(2**62), 1e22, 1e-7, 100]
 ATTRIBUTES = ["plan", "Größe", "with space", "a-b", "_x1"]
@@ -44,6 +45,7 @@ CATEGORIES = ["shoes", "Shoes", "bücher", "a'b"]
 SKUS = ["A-1", "A-2", "ß"]
 EVENTS = ["viewed", "Viewed", "cart'add"]
 KINDS = ["email", "sms"]
+FACTS = (customers, suppressions, addresses, consents, events, orders, order_lines)
 DAYS = [0, 1, 29, 30, 31, 89, 90, 91, 180, 181, 200, 230, 290, 380, 381, 700]
 
 

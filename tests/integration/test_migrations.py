@@ -40,9 +40,7 @@ def set_version(database: Database, version: str) -> None:
 def definitions(database: Database) -> list[tuple[str, ...]]:
     """Every table, column, constraint and index, as the database itself spells it."""
     queries = (
-        [
-            "SELECT type, name, sql FROM sqlite_master WHERE tbl_name != 'holdfast_version'"
-        ]
+        ["SELECT type, name, sql FROM sqlite_master WHERE tbl_name != 'holdfast_version'"]
         if database.is_sqlite
         else [
             "SELECT indexname, indexdef FROM pg_indexes"
@@ -50,7 +48,8 @@ def definitions(database: Database) -> list[tuple[str, ...]]:
             "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
             " WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text != 'holdfast_version'",
             "SELECT table_name, column_name, data_type, is_nullable, column_default"
-            " FROM information_schema.columns WHERE table_schema = 'public' AND table_name != 'holdfast_version'",
+            " FROM information_schema.columns"
+            " WHERE table_schema = 'public' AND table_name != 'holdfast_version'",
         ]
     )
     with database.read() as connection:

@@ -1,4 +1,4 @@
-"""The compiled SQL selects whom a plain Python evaluation selects, for random rules over random populations."""
+"""Compiled SQL selects whom a plain Python evaluation selects: random rules over random populations."""
 
 from __future__ import annotations
 

@@ -65,6 +65,7 @@ class SmtpServer:
         self._refused = dict(refused or {})
         self._login = login
         self._open: set[asyncio.BaseTransport] = set()
+        self._idle = threading.Event()
         self._controller = _Controller(
             self,
             hostname="127.0.0.1",
@@ -98,6 +99,10 @@ class SmtpServer:
         self._controller.loop.call_soon_threadsafe(drop)
         assert done.wait(30)
 
+    def wait_until_idle(self) -> None:
+        """Returns when no connection is open; fails after 30 seconds."""
+        assert self._idle.wait(30)
+
     def close(self) -> None:
         """Stops; its port refuses connections from now on."""
         if self.is_running:
@@ -121,6 +126,17 @@ class SmtpServer:
         """What the script says for the phase this time."""
         acts = self._acts.get(phase)
         return acts.popleft() if acts else None
+
+    def opened(self, transport: asyncio.BaseTransport) -> None:
+        """A connection began."""
+        self._open.add(transport)
+        self._idle.clear()
+
+    def lost(self, transport: asyncio.BaseTransport) -> None:
+        """A connection ended."""
+        self._open.discard(transport)
+        if not self._open:
+            self._idle.set()
 
     # aiosmtpd's hooks
 
@@ -154,11 +170,14 @@ class _Scripted(SMTP):  # type: ignore[misc]
     _has_greeted = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.event_handler._open.add(transport)
+        # After STARTTLS it is made a second time, with the encrypted transport.
+        if self.transport is None:
+            self._raw_transport = transport
+            self.event_handler.opened(transport)
         super().connection_made(transport)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.event_handler._open.discard(self.transport)
+        self.event_handler.lost(self._raw_transport)
         super().connection_lost(error)
 
     async def push(self, status: str) -> None:

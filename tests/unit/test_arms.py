@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -80,7 +81,7 @@ def test_draws_with_different_salts_are_independent(numbers: list[int]) -> None:
 def test_neighbouring_ids_are_not_held_out_together(numbers: list[int]) -> None:
     limit = threshold(0.1)
     held_out = [place < limit for place in positions(numbers, "holdout", "winback")]
-    pairs = sum(one and other for one, other in zip(held_out, held_out[1:], strict=False))
+    pairs = sum(one and other for one, other in pairwise(held_out))
     assert pairs / N == pytest.approx(0.01, abs=tolerance(0.01))
 
 

@@ -184,7 +184,8 @@ WRONG = [
     (
         "re_entry: {after: 90d}",
         "re_entry: sometimes",
-        "campaigns/winback.yaml:6:11: `re_entry` cannot be 'sometimes'; expected never or always or a mapping\n"
+        "campaigns/winback.yaml:6:11: `re_entry` cannot be 'sometimes';"
+        " expected never or always or a mapping\n"
         "    re_entry: sometimes\n              ^",
     ),
 ]
@@ -303,7 +304,8 @@ def test_segments_are_rules_by_name(root: Path) -> None:
         ),
         (
             "vip: {tags: [vip]}\n",
-            "segments.yaml:1:7: `tags` is not supported yet: tags of customers\n    vip: {tags: [vip]}\n          ^",
+            "segments.yaml:1:7: `tags` is not supported yet: tags of customers\n"
+            "    vip: {tags: [vip]}\n          ^",
         ),
         (
             "VIP: {country: DE}\n",

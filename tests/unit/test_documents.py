@@ -50,17 +50,14 @@ def problems(text: str, model: type[BaseModel] = Sheet, **options: Any) -> str:
 
 def load(text: str, model: type[BaseModel], **options: Any) -> None:
     document = Document("sheet.yaml", text, **options)
-    document.into(model)
-    document.check()
+    document.require(document.into(model))
 
 
 def test_a_right_file_becomes_a_model() -> None:
     document = Document(
         "sheet.yaml", "title: Hello\nshare: 5%\nrepeat: {after: 2d}\npieces: [{id: a, weight: 3}]\n"
     )
-    sheet = document.into(Sheet)
-    document.check()
-    assert sheet is not None
+    sheet = document.require(document.into(Sheet))
     assert (sheet.title, sheet.share, sheet.pieces[0].weight) == ("Hello", 0.05, 3)
 
 
@@ -316,7 +313,7 @@ def test_an_alias_stands_for_its_anchor_and_its_problems_are_at_the_anchor() -> 
 def test_aliases_that_unfold_to_too_much_are_refused_quickly() -> None:
     rows = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
     rows += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 30)]
-    assert "the file unfolds to too much; expected at most 40 levels and 20,000 values, aliases included" in (
+    assert "the file unfolds to too much; expected at most 40 levels and 10,000 values, aliases included" in (
         problems("\n".join(rows))
     )
 
@@ -331,6 +328,13 @@ def test_nesting_is_bounded() -> None:
         f"sheet.yaml:1:{MAX_DEPTH + 1}: nested too deep; expected at most {MAX_DEPTH} levels"
     )
     assert len(said) < 500
+
+
+def test_the_number_of_values_is_bounded() -> None:
+    said = problems("- a\n" * 60_000)
+    assert said.splitlines()[0] == (
+        "sheet.yaml:10000:3: too long to be written by hand; expected at most 10,000 values"
+    )
 
 
 def test_a_long_line_is_shown_in_part() -> None:

@@ -91,7 +91,8 @@ def test_an_empty_file_is_a_project(written: Callable[[str], Path]) -> None:
         ),
         (
             "lifecycle: {active: 90d, lapsed: 30d}\n",
-            "holdfast.yaml:1:12: `lifecycle`: nobody could be at risk; expected `lapsed` longer than `active`\n"
+            "holdfast.yaml:1:12: `lifecycle`: nobody could be at risk;"
+            " expected `lapsed` longer than `active`\n"
             "    lifecycle: {active: 90d, lapsed: 30d}\n               ^",
         ),
         (
@@ -174,7 +175,7 @@ def test_the_project_is_found_from_a_folder_inside_it(written: Callable[[str], P
 
 
 def test_without_a_project_the_error_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="there is no holdfast.yaml in") as error:
+    with pytest.raises(SettingsError, match=r"there is no holdfast\.yaml in") as error:
         find_project(tmp_path)
     assert "--project DIR" in error.value.hint
 

@@ -36,7 +36,7 @@ from holdfast.store.imports.values import (
     words,
     yes_or_no,
 )
-from holdfast.store.staging import stage, staging_table, upsert
+from holdfast.store.staging import rows_written, stage, staging_table, upsert
 from holdfast.tables import Json, addresses, consents, customers, to_microseconds
 
 REQUIRED = ("customer_id",)
@@ -192,7 +192,7 @@ class CustomerRows:
             .where(_staged_consents.c.granted.is_distinct_from(last_imported))
         )
         names = [column.name for column in values.selected_columns]
-        return connection.execute(insert(consents).from_select(names, values)).rowcount
+        return rows_written(connection, insert(consents).from_select(names, values))
 
 
 def _consent(header: Header, name: str) -> tuple[str, str]:
@@ -235,4 +235,4 @@ def _write_addresses(connection: Connection) -> int:
     gone = tuple_(addresses.c.customer_id, addresses.c.kind).in_(
         select(emptied.c.customer_id, emptied.c.kind)
     )
-    return kept + connection.execute(delete(addresses).where(gone)).rowcount
+    return kept + rows_written(connection, delete(addresses).where(gone))

@@ -6,12 +6,11 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from babel.numbers import get_currency_precision
 
 from holdfast.audience.addresses import phone_number
-from holdfast.errors import SettingsError
 from holdfast.settings import Business
 from holdfast.tables import to_microseconds
 
@@ -64,14 +63,8 @@ class Conventions:
 
     @classmethod
     def of(cls, business: Business, now: datetime) -> Conventions:
-        """The conventions at this moment. Raises SettingsError for a business without a real time zone."""
-        try:
-            zone = ZoneInfo(business.timezone)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise SettingsError(
-                f"business.timezone: {business.timezone!r} is not a time zone",
-                hint="write it like Europe/Berlin",
-            ) from None
+        """The conventions at this moment."""
+        zone = ZoneInfo(business.timezone)
         return cls(
             zone=zone,
             currency=business.currency,

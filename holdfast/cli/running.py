@@ -1,0 +1,220 @@
+"""`holdfast plan | preview | run | status | why`: one campaign, before, while and after it runs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from holdfast.cli.session import AsJson, Session, print_json
+from holdfast.cli.shown import progress_bars, show, status_table, waterfall_table
+
+if TYPE_CHECKING:
+    from holdfast.delivery import Workspace
+    from holdfast.report import RunStatus, Why
+
+CampaignName = Annotated[str, typer.Argument(metavar="CAMPAIGN", help="The campaign's name.")]
+AsOf = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Select by the facts of this moment: 2026-11-21, or with a time."),
+]
+
+
+def plan(context: typer.Context, campaign: CampaignName, as_of: AsOf = None, as_json: AsJson = False) -> None:
+    """Count what a run would do now: whom it selects, whom not and why, who is held out. Sends nothing."""
+    from holdfast import delivery
+
+    now = datetime.now(UTC)
+    with context.obj.workspace() as ws, progress_bars() as progress:
+        counted = delivery.plan(
+            ws, campaign, _moment(ws, as_of) or now, now, lambda done, total: progress("count", done, total)
+        )
+    if as_json:
+        print_json(
+            {
+                "campaign": campaign,
+                "as_of": counted.as_of.isoformat(),
+                "waterfall": [
+                    {"step": words.strip(), "customers": n} for words, n in counted.waterfall.rows()
+                ],
+                "to_send": counted.to_send,
+            }
+        )
+    else:
+        show(
+            f"{campaign}, as of {counted.as_of:%Y-%m-%d %H:%M} UTC", waterfall_table(counted.waterfall.rows())
+        )
+
+
+def run(
+    context: typer.Context,
+    campaign: CampaignName,
+    key: Annotated[
+        str | None,
+        typer.Option(help="Name of the occurrence; default: today. A key never runs twice."),
+    ] = None,
+    as_of: AsOf = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with stopped and waiting runs; start no new one.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run the campaign now, through Prefect, in this process. What was sent before is never sent again."""
+    from holdfast import report
+
+    session: Session = context.obj
+    with session.workspace() as ws:
+        ws.campaign(campaign)
+        moment = _moment(ws, as_of)
+        if not resume and key is None:
+            from zoneinfo import ZoneInfo
+
+            key = datetime.now(ZoneInfo(ws.project.business.timezone)).date().isoformat()
+    session.prefect()
+    from holdfast.orchestration import running
+
+    with progress_bars() as progress:
+        ended = running.run_now(
+            session.root, campaign, key=key, as_of=moment, resume=resume, on_progress=progress
+        )
+    with session.workspace() as ws:
+        latest = report.status(ws, campaign, latest=1)
+        rows = report.waterfall(ws, latest[0].run.id) if latest else []
+    if as_json:
+        print_json({"state": ended.state, "message": ended.message, "url": ended.url} | _facts(latest))
+    else:
+        if rows:
+            show(f"{campaign}, occurrence {latest[0].run.occurrence}", waterfall_table(rows))
+        typer.echo(f"{ended.state}: {ended.message}\n{ended.url}", err=True)
+    if ended.state not in ("Completed", "Missed"):
+        raise typer.Exit(1)
+
+
+def status(
+    context: typer.Context,
+    campaign: Annotated[
+        str | None, typer.Argument(metavar="[CAMPAIGN]", help="Default: all campaigns.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the latest runs: state, messages by state, how many are in doubt, what is due next."""
+    from holdfast import report
+
+    with context.obj.workspace() as ws:
+        found = report.status(ws, campaign)
+    if as_json:
+        print_json(_facts(found))
+    elif found:
+        show("", status_table(found))
+    else:
+        typer.echo("no run yet", err=True)
+
+
+def why(
+    context: typer.Context,
+    campaign: CampaignName,
+    customer: Annotated[str, typer.Argument(metavar="CUSTOMER", help="The customer's id, as imported.")],
+    as_of: AsOf = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say why a customer got what they got, or nothing: every decision, and the rule part by part."""
+    from holdfast import report
+
+    with context.obj.workspace() as ws:
+        told = report.why(ws, campaign, customer, _moment(ws, as_of) or datetime.now(UTC))
+    if as_json:
+        print_json(asdict(told))
+    else:
+        _print_why(told)
+
+
+def preview(
+    context: typer.Context,
+    campaign: CampaignName,
+    customer: Annotated[str, typer.Option(metavar="ID", help="The customer's id, as imported.")],
+    step: Annotated[str | None, typer.Option(metavar="ID", help="Default: the first step.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Default: the step's first variant.")] = None,
+    channel: Annotated[str | None, typer.Option(help="Default: the step's first channel.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Where files go. Default: .holdfast/preview/."),
+    ] = None,
+    as_of: AsOf = None,
+) -> None:
+    """Render what one customer would get: print the text, write the page to look at. Sends nothing."""
+    from holdfast import report
+
+    session: Session = context.obj
+    with session.workspace() as ws:
+        moment = _moment(ws, as_of) or datetime.now(UTC)
+        page = report.preview_for(ws, campaign, customer, moment, step=step, variant=variant, channel=channel)
+    folder = output or session.root / ".holdfast" / "preview"
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for ending, text in (("html", page.html), ("txt", page.text)):
+        if text:
+            path = folder / f"{page.template.replace('/', '-').rsplit('.', 1)[0]}.{ending}"
+            path.write_text(text, encoding="utf-8")
+            written.append(str(path))
+    if page.subject:
+        typer.echo(f"Subject: {page.subject}\n")
+    typer.echo(page.text)
+    typer.echo(f"written: {', '.join(written)}", err=True)
+
+
+# --- shared by these commands ---------------------------------------------------------------------
+
+
+def _moment(ws: Workspace, text: str | None) -> datetime | None:
+    """A time as people write it, in the business's zone unless it names another."""
+    if text is None:
+        return None
+    from zoneinfo import ZoneInfo
+
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is not a time; write it like 2026-11-21 or 2026-11-21T09:00"
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(ws.project.business.timezone))
+
+
+def _facts(found: list[RunStatus]) -> dict[str, object]:
+    return {
+        "runs": [
+            {
+                "campaign": row.run.campaign,
+                "occurrence": row.run.occurrence,
+                "state": row.run.state,
+                "reason": row.run.reason,
+                "messages": row.messages,
+                "in_doubt": row.in_doubt,
+                "next_due": row.next_due and row.next_due.isoformat(),
+            }
+            for row in found
+        ]
+    }
+
+
+def _print_why(told: Why) -> None:
+    if not told.decisions:
+        typer.echo("no run has selected this customer")
+    for decision in told.decisions:
+        enrolled = f"enrolled, {decision.arm}" if decision.arm else f"turned away: {_words(decision.reason)}"
+        typer.echo(f"{decision.occurrence}: {enrolled}")
+        for step, channel, state, reason, at in decision.messages:
+            because = f" ({_words(reason)})" if reason else ""
+            typer.echo(
+                f"  {step} by {channel}: {state}{because}" + (f", {at:%Y-%m-%d %H:%M} UTC" if at else "")
+            )
+    typer.echo("\nthe campaign's rule, for this customer:")
+    for part in told.rule:
+        typer.echo(f"  {'yes' if part.matched else 'no ':3} {'  ' * part.depth}{part.words}")
+
+
+def _words(reason: str | None) -> str:
+    return (reason or "").replace("_", " ")

@@ -1,0 +1,94 @@
+"""How results look on a terminal: tables on stdout, progress on stderr. Imports rich only when it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from holdfast.report import RunStatus
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar a kind of work on stderr; nothing where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    with Progress(
+        TextColumn("{task.description:>9}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bars:
+        tasks = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield show
+
+
+def waterfall_table(rows: list[tuple[str, int]]) -> Table:
+    """From whom the rule matched to who is written to; the totals stand out."""
+    table = _table(show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for words, n in rows:
+        total = words in ("matched", "enrolled", "to send")
+        table.add_row(words if total else f"  {words}", f"{n:,}", style="bold" if total else None)
+    return table
+
+
+def status_table(found: list[RunStatus]) -> Table:
+    """Runs, a row each."""
+    table = _table()
+    for name in ("campaign", "occurrence", "state", "messages", "in doubt", "next due (UTC)"):
+        table.add_column(name, justify="right" if name == "in doubt" else "left")
+    for row in found:
+        counts = ", ".join(
+            f"{n:,} {state}" for state, n in sorted(row.messages.items()) if state != "in_doubt"
+        )
+        state = row.run.state if row.run.reason is None else f"{row.run.state}: {row.run.reason}"
+        due = f"{row.next_due:%Y-%m-%d %H:%M}" if row.next_due else ""
+        doubt = str(row.in_doubt) if row.in_doubt else ""
+        table.add_row(row.run.campaign, row.run.occurrence, state, counts or "none", doubt, due)
+    return table
+
+
+def results_table(rows: Sequence[dict[str, str | int]]) -> Table:
+    """What became of messages: a row a step, variant and channel; a column a state. `rows` is not empty."""
+    table = _table()
+    # A column that says nothing in any row, as `variant` where there are none, is left out.
+    names = [name for name in rows[0] if any(row[name] != "" for row in rows)]
+    for name in names:
+        table.add_column(
+            name.replace("_", " "), justify="right" if isinstance(rows[0][name], int) else "left"
+        )
+    for row in rows:
+        cells = [row[name] for name in names]
+        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else cell for cell in cells))
+    return table
+
+
+def show(title: str, table: Table) -> None:
+    """Prints the table as a result."""
+    from rich.console import Console
+
+    console = Console()
+    if title:
+        console.print(title, style="bold", highlight=False)
+    console.print(table)
+
+
+def _table(**options: Any) -> Table:
+    from rich.table import Table
+
+    return Table(box=None, pad_edge=False, **options)

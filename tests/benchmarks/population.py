@@ -1,0 +1,182 @@
+"""Shops of any size, made by the database itself; the same rows each time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    ColumnElement,
+    Integer,
+    Select,
+    Table,
+    Text,
+    case,
+    cast,
+    column,
+    insert,
+    literal,
+    select,
+    values,
+)
+
+from holdfast.store.database import Database
+from holdfast.store.profiles import refresh_profiles
+from holdfast.tables import (
+    addresses,
+    consents,
+    customers,
+    metadata,
+    order_lines,
+    orders,
+    to_microseconds,
+)
+
+# A weekday afternoon in Europe, inside 09:00-20:00 in every zone below.
+NOW = datetime(2026, 6, 3, 15, 0, tzinfo=UTC)
+
+_DAY = 86_400_000_000
+_MONTH = 2_629_746_000_000
+_PRIME = 2**31 - 1
+
+_MARKETS = [
+    *[("en-US", "US", "America/New_York")] * 9,
+    *[("de", "DE", "Europe/Berlin")] * 6,
+    *[("ar-EG", "EG", "Africa/Cairo")] * 3,
+    *[("fa", "IR", "Asia/Tehran")] * 2,
+]
+_FIRST_NAMES = ["Ann", "Bob", "Jürgen", "Zoë", "محمد", "نور", "زهرا", "علی", "O'Neil & Sons", None]
+_LAST_NAMES = ["Miller", "Groß", "Smith-Jones", "المصري", "رضایی", "Ng", None]
+_GOODS = ["Tea", "Coffee", "Honey", "Bread", "Olive oil", "Soap", "Candle", "Notebook", "Scarf", "Blanket"]
+_PRODUCTS = [
+    (number, f"SKU-{number:03}", f"{_GOODS[number % 10]}, {size} <{number}>", _GOODS[number % 5].lower())
+    for number, size in enumerate(["small", "medium", "large", "family"] * 10)
+]
+
+
+def populate(location: str | Path, count: int, *, lines: bool = True) -> None:
+    """Makes so many customers, each with an email address, a consent and one to four orders of up to four
+    lines. In a process of its own, so that its memory does not count here."""
+    process = get_context("spawn").Process(target=_populate, args=(location, count, lines))
+    process.start()
+    process.join()
+    if process.exitcode != 0:
+        raise SystemExit("the population could not be made")
+
+
+def _populate(location: str | Path, count: int, lines: bool) -> None:
+    database = Database(location)
+    metadata.create_all(database.engine)
+    with database.write() as connection:
+        rows = {**_people(count), orders: _orders(count), **({order_lines: _lines()} if lines else {})}
+        for table, query in rows.items():
+            connection.execute(insert(table).from_select(query.selected_columns.keys(), query))
+        refresh_profiles(connection)
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("ANALYZE")
+    database.close()
+
+
+def _numbers(count: int) -> CTE:
+    numbers = select(literal(1, BigInteger).label("n")).cte("numbers", recursive=True)
+    return numbers.union_all(select(numbers.c.n + 1).where(numbers.c.n < count))
+
+
+def _drawn(number: ColumnElement[Any], salt: int, choices: int) -> ColumnElement[int]:
+    """A draw from 0 to `choices` - 1 that looks random and is the same each time."""
+    return number * (48_271 + 7_919 * salt) % _PRIME // 1009 % choices
+
+
+def _one_of(choices: Sequence[str | None], place: ColumnElement[int]) -> ColumnElement[Any]:
+    return case(
+        {number: literal(choice, Text) for number, choice in enumerate(choices) if choice}, value=place
+    )
+
+
+def _people(count: int) -> dict[Table, Select[Any]]:
+    n = _numbers(count).c.n
+    name = cast(n, Text)
+    market = _drawn(n, 1, len(_MARKETS))
+    long_ago = to_microseconds(NOW) - 900 * _DAY
+    return {
+        customers: select(
+            n.label("id"),
+            (literal("c", Text) + name).label("external_id"),
+            (n * 1_103_515_245 % _PRIME).label("draw"),
+            _one_of(_FIRST_NAMES, _drawn(n, 2, len(_FIRST_NAMES))).label("first_name"),
+            _one_of(_LAST_NAMES, _drawn(n, 3, len(_LAST_NAMES))).label("last_name"),
+            _one_of([locale for locale, _, _ in _MARKETS], market).label("locale"),
+            _one_of([country for _, country, _ in _MARKETS], market).label("country"),
+            _one_of([zone for _, _, zone in _MARKETS], market).label("timezone"),
+            literal(long_ago, BigInteger).label("created_at"),
+            literal(long_ago, BigInteger).label("updated_at"),
+        ),
+        addresses: select(
+            n.label("customer_id"),
+            literal("email", Text).label("kind"),
+            (literal("customer", Text) + name + "@shop.example").label("address"),
+            (literal("customer", Text) + name + "@shop.example").label("address_key"),
+        ),
+        consents: select(
+            n.label("customer_id"),
+            literal("email", Text).label("kind"),
+            literal("marketing", Text).label("purpose"),
+            literal(True).label("granted"),
+            literal("benchmark", Text).label("evidence"),
+            literal(long_ago, BigInteger).label("recorded_at"),
+        ),
+    }
+
+
+def _orders(count: int) -> Select[Any]:
+    """One to four orders a customer, the last one 200 to 800 days ago, for nine of ten."""
+    numbers, nth = _numbers(count), _up_to_four()
+    n = numbers.c.n
+    id_ = n * 4 + nth.c.k
+    recent = case((_drawn(n, 4, 10) == 0, 190), else_=0)
+    at = to_microseconds(NOW) - (200 - recent + _drawn(n, 5, 600) + 40 * nth.c.k) * _DAY
+    return select(
+        id_.label("id"),
+        (literal("o", Text) + cast(id_, Text)).label("external_id"),
+        n.label("customer_id"),
+        at.label("ordered_at"),
+        (1970 * 12 + at // _MONTH).label("month"),
+        (500 + _drawn(id_, 6, 20_000)).label("total"),
+        literal("EUR", Text).label("currency"),
+        literal("completed", Text).label("status"),
+        literal(True).label("qualifying"),
+    ).select_from(numbers.join(nth, nth.c.k <= _drawn(n, 7, 4)))
+
+
+def _up_to_four() -> CTE:
+    return values(column("k", Integer), name="nth").data([(k,) for k in range(4)]).cte("nth")
+
+
+def _products() -> CTE:
+    return (
+        values(column("number", Integer), column("sku", Text), column("name", Text), column("category", Text))
+        .data(_PRODUCTS)
+        .cte("product")
+    )
+
+
+def _lines() -> Select[Any]:
+    """One to four different products an order."""
+    nth = _up_to_four()
+    product = _products()
+    place = (_drawn(orders.c.id, 8, 40) + 11 * nth.c.k) % 40
+    return select(
+        orders.c.id.label("order_id"),
+        product.c.sku,
+        product.c.name,
+        product.c.category,
+        (1 + _drawn(orders.c.id, 9, 3)).label("quantity"),
+        (199 + _drawn(orders.c.id + nth.c.k, 10, 5_000)).label("unit_price"),
+    ).select_from(
+        orders.join(nth, nth.c.k <= _drawn(orders.c.id, 11, 4)).join(product, product.c.number == place)
+    )
