@@ -18,6 +18,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed
 from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import AwareDatetime
 
 from holdfast import delivery, report
 from holdfast.delivery import ChunkResult, Workspace
@@ -47,7 +48,13 @@ def now() -> datetime:
 @redacted()
 def stop(flow: Flow[..., object], flow_run: FlowRun, state: State) -> None:
     """A cancelled flow run stops the campaign's runs, wherever else they are worked on."""
-    delivery.stop_runs(workspace(), flow_run.parameters["campaign"], "cancelled in Prefect", now())
+    halt(workspace(), flow_run.parameters["campaign"], "cancelled in Prefect")
+
+
+def halt(ws: Workspace, campaign: str, reason: str) -> None:
+    """Ends sending: nobody takes another batch of the campaign's runs; with none out, they are stopped."""
+    delivery.stop_runs(ws, campaign, reason, now())
+    delivery.settle(ws, campaign, now())
 
 
 @flow(name=FLOW, flow_run_name=run_name, on_cancellation=[stop], persist_result=False)
@@ -55,7 +62,7 @@ def stop(flow: Flow[..., object], flow_run: FlowRun, state: State) -> None:
 def run_campaign(
     campaign: str,
     key: str | None = None,
-    as_of: datetime | None = None,
+    as_of: AwareDatetime | None = None,
     follow_up: bool = False,
     resume: bool = False,
 ) -> State:
@@ -81,15 +88,17 @@ def run_campaign(
         enroll(campaign, progress)
         while send_due(ws, campaign, progress):
             pass
+        delivery.settle(ws, campaign, now())
+        publish(campaign, runs[-1].id)
     except KeyboardInterrupt:
+        halt(ws, campaign, "stopped at the keyboard")
         return Cancelled(message="stopped at the keyboard; go on with --resume")
     except TerminationSignal:
         if is_cancelling():
             raise
-        schedule_follow_up(campaign, now(), flow_run.id)
-        return Completed(name="Interrupted", message="the worker was stopped; a follow-up run goes on")
-    delivery.settle(ws, campaign, now())
-    publish(campaign, runs[-1].id)
+        goes_on = schedule_follow_up(campaign, now(), flow_run.id)
+        how = "a follow-up run goes on" if goes_on else "go on with --resume"
+        return Completed(name="Interrupted", message=f"the process was told to end; {how}")
     if is_cancelling():
         return Cancelled(message="stopped at a batch; go on with --resume")
     return Completed(message=arrange_follow_up(ws, campaign))

@@ -15,7 +15,7 @@ from holdfast.content.message import Preview, content_of, preview
 from holdfast.delivery.workspace import Workspace
 from holdfast.errors import RenderError, RunError
 from holdfast.store import counting, runs
-from holdfast.store.history import load_bestsellers, load_people
+from holdfast.store.history import load_people
 from holdfast.store.runs import Run
 from holdfast.store.segments import Explained, explain_customer
 from holdfast.tables import MESSAGE_STATES
@@ -104,7 +104,7 @@ def preview_for(
     with ws.database.read() as connection:
         customer_id = _customer_id(connection, external_id)
         needs = ws.needs(chosen, route.kind)
-        bestsellers = load_bestsellers(connection, as_of) if needs.favourites else None
+        bestsellers = ws.bestsellers(connection, as_of) if needs.favourites else None
         people = load_people(connection, [customer_id], as_of, needs, ws.project, bestsellers)
     return preview(ws.library, route.kind, content_of(campaign, chosen, named), people[customer_id])
 

@@ -7,6 +7,7 @@ use cannot be used for another. Tokens hold no personal data.
 from __future__ import annotations
 
 import hashlib
+import hmac
 from typing import Literal
 
 from itsdangerous import BadSignature
@@ -26,11 +27,11 @@ class Signer:
 
     def __init__(self, secret: bytes) -> None:
         self._signers = {
+            # The keys are derived once, here: three tokens a message make it count.
             purpose: _Signer(
-                secret,
-                salt=f"holdfast.{purpose}",
+                hmac.digest(secret, f"holdfast.{purpose}".encode(), "sha256"),
                 sep=".",
-                key_derivation="hmac",
+                key_derivation="none",
                 digest_method=hashlib.sha256,
             )
             for purpose in ("unsubscribe", "preferences", "message")

@@ -24,7 +24,7 @@ from holdfast.delivery.workspace import Workspace
 from holdfast.errors import BatchRefused, ChannelError, ChannelUnavailable, RenderError
 from holdfast.store import ledger
 from holdfast.store.contact import Route
-from holdfast.store.history import load_bestsellers, load_people
+from holdfast.store.history import load_people
 from holdfast.store.ledger import Leased, Settled
 from holdfast.store.runs import Run
 
@@ -158,7 +158,7 @@ class _Chunk:
             if (step := self._step(id_, None)) is not None:
                 needs |= self.ws.needs(step, self.route.kind)
         with self.ws.database.read() as connection:
-            bestsellers = load_bestsellers(connection, seen_at) if needs.favourites else None
+            bestsellers = self.ws.bestsellers(connection, seen_at) if needs.favourites else None
             customer_ids = [row.customer_id for row in leased]
             return load_people(connection, customer_ids, seen_at, needs, self.ws.project, bestsellers)
 

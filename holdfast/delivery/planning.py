@@ -36,7 +36,7 @@ def _template_digests(ws: Workspace, campaign: Campaign) -> dict[str, str]:
         for route in ws.routes(step)
         for template in [step.template, *(variant.template for variant in step.variants.values())]
         if template
-        for file in ws.library.files(template, route.kind)
+        for file in ws.library.sources(template, route.kind)
     }
     return {name: hashlib.sha256((ws.library.root / name).read_bytes()).hexdigest() for name in sorted(names)}
 

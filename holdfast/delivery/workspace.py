@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from threading import Lock
 from typing import Protocol
 
 from babel.numbers import get_currency_precision
+from sqlalchemy import Connection
 
 from holdfast.audience.people import Needs
 from holdfast.audience.rules import Rule
@@ -19,6 +20,7 @@ from holdfast.errors import RunError
 from holdfast.settings import Project, SendPolicy
 from holdfast.store.contact import Route
 from holdfast.store.database import Database
+from holdfast.store.history import Bestsellers, load_bestsellers
 from holdfast.store.planning import EntryPlan, StepPlan
 from holdfast.store.segments import RuleContext, rollup_serves
 from holdfast.tokens import Signer
@@ -55,6 +57,7 @@ class Workspace:
     segments: Mapping[str, Rule]
     signer: Signer = field(init=False)
     _opened: dict[str, Channel] = field(default_factory=dict, init=False)
+    _bestsellers: dict[date, Bestsellers] = field(default_factory=dict, init=False)
     _lock: Lock = field(default_factory=Lock, init=False)
 
     def __post_init__(self) -> None:
@@ -105,6 +108,14 @@ class Workspace:
         for template in templates or {step.template}:
             needs |= self.library.needs(template, kind)
         return needs
+
+    def bestsellers(self, connection: Connection, as_of: datetime) -> Bestsellers:
+        """What sells best at this moment; looked up once a day, since it takes a scan of a year's lines."""
+        day = as_of.date()
+        with self._lock:
+            if day not in self._bestsellers:
+                self._bestsellers = {day: load_bestsellers(connection, as_of)}
+            return self._bestsellers[day]
 
     def send_policy(self, campaign: Campaign) -> SendPolicy:
         """Window and cap: each the campaign's own, else the project's. A transactional one has no cap."""

@@ -31,7 +31,8 @@ def is_missed(schedule: Schedule | None, now: datetime) -> bool:
     """
     if schedule is None or schedule.on_missed == "run" or flow_run.run_count > 1 or not _by_schedule():
         return False
-    return now - scheduled_time() > (schedule.send_within or _IN_TIME)
+    in_time = _IN_TIME if schedule.send_within is None else schedule.send_within
+    return now - scheduled_time() > in_time
 
 
 def is_cancelling() -> bool:

@@ -93,7 +93,7 @@ def count_plan(
     with database.read() as connection:
         highest = connection.scalar(select(func.max(customers.c.id))) or 0
     for low in range(0, highest, slice_size):
-        judged = entries(entry, context, context.as_of, low, low + slice_size).subquery("entries")
+        judged = entries(entry, context, now, low, low + slice_size).subquery("entries")
         with database.read() as connection:
             _count_entries(connection, waterfall, select(judged.c.arm, judged.c.reason, func.count())
                            .group_by(judged.c.arm, judged.c.reason))  # fmt: skip

@@ -93,7 +93,7 @@ def _enroll_slice(
     # A first step with a delay is planned when it is due, like any other; one without, right here.
     at_once = first.step.after is None
     upcoming = following if at_once else first
-    judged = entries(entry, context, run.time_at(now), low, high).subquery("entries")
+    judged = entries(entry, context, now, low, high).subquery("entries")
     treated = judged.c.arm == "treated"
     next_step, due_at = _next(upcoming, now)
     connection.execute(

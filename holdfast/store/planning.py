@@ -74,6 +74,8 @@ def entries(plan: EntryPlan, context: RuleContext, at: datetime, low: int, high:
 
     Either `arm` and `entry` are set, or `reason`: enrolled before, held out of every campaign, or not to be
     written to. Only who passes all of these is drawn into an arm; an earlier entry's arm persists.
+    The rule sees the facts of `context.as_of`; whether somebody may be written to is judged `at` the moment
+    of planning, also in a back-dated run.
     """
     campaign = plan.campaign
     before = enrollments.alias("before")

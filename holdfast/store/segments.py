@@ -45,7 +45,7 @@ class Counted:
 
 
 def rollup_serves(connection: Connection, as_of: datetime) -> bool:
-    """Whether the rollup holds no order after `as_of`."""
+    """Whether the rollup holds no order after `as_of`: whether reading it is worth while."""
     latest = connection.scalar(select(func.max(profiles.c.last_order_at)))
     return latest is None or latest <= as_of
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,29 +49,39 @@ def peak_memory() -> Iterator[Peak]:
     peak.megabytes = int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-def measure(rounds: int, units: int, **subjects: Callable[[], float]) -> dict[str, float]:
-    """The median seconds of each subject, which takes its own time. Rounds take turns, so that what else
-    the machine does in the meantime falls on all of them alike."""
-    seconds: dict[str, list[float]] = {name: [] for name in subjects}
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one go took, in seconds: on the wall, and of this process's CPU."""
+
+    wall: float
+    cpu: float
+
+
+@contextmanager
+def stopwatch() -> Iterator[Callable[[], Taken]]:
+    """Gives what has been taken since the block began."""
+    wall, cpu = perf_counter(), process_time()
+    yield lambda: Taken(perf_counter() - wall, process_time() - cpu)
+
+
+def measure(rounds: int, units: int, **subjects: Callable[[], Taken]) -> dict[str, float]:
+    """The median seconds of each subject, which times itself; prints them, and so many units a second.
+
+    Rounds take turns, so that what else the machine does in the meantime falls on all of them alike.
+    """
+    taken: dict[str, list[Taken]] = {name: [] for name in subjects}
     peaks = dict.fromkeys(subjects, 0.0)
     for _ in range(rounds):
         for name, subject in subjects.items():
             with peak_memory() as peak:
-                seconds[name].append(subject())
+                taken[name].append(subject())
             peaks[name] = max(peaks[name], peak.megabytes)
-    for name, taken in seconds.items():
-        middle = median(taken)
-        spread = ", ".join(f"{value:.2f}" for value in taken)
+    medians = {name: median(each.wall for each in goes) for name, goes in taken.items()}
+    for name, goes in taken.items():
+        spread = ", ".join(f"{each.wall:.2f}" for each in goes)
         print(
-            f"  {name.replace('_', ' '):24}{middle:8.2f} s {units / middle:12,.0f}/s"
-            f"   peak {peaks[name]:4.0f} MB   ({spread})",
+            f"  {name.replace('_', ' '):22}{medians[name]:8.2f} s {units / medians[name]:11,.0f}/s"
+            f"{median(each.cpu for each in goes):8.2f} s CPU {peaks[name]:6.0f} MB peak   ({spread})",
             flush=True,
         )
-    return {name: median(taken) for name, taken in seconds.items()}
-
-
-@contextmanager
-def stopwatch() -> Iterator[Callable[[], float]]:
-    """Gives the seconds since the block began."""
-    start = perf_counter()
-    yield lambda: perf_counter() - start
+    return medians

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sqlalchemy import (
@@ -26,6 +27,7 @@ from sqlalchemy import (
 )
 
 from holdfast.store.database import Database
+from holdfast.store.imports import import_file
 from holdfast.store.profiles import refresh_profiles
 from holdfast.tables import (
     addresses,
@@ -36,9 +38,13 @@ from holdfast.tables import (
     orders,
     to_microseconds,
 )
+from tests.benchmarks.projects import SECRET, project
+from tests.cdnow import write_cdnow
 
 # A weekday afternoon in Europe, inside 09:00-20:00 in every zone below.
 NOW = datetime(2026, 6, 3, 15, 0, tzinfo=UTC)
+# The afternoon after the last purchase of the CDNOW histories.
+CDNOW_END = datetime(1998, 7, 1, 15, 0, tzinfo=UTC)
 
 _DAY = 86_400_000_000
 _MONTH = 2_629_746_000_000
@@ -59,10 +65,32 @@ _PRODUCTS = [
 ]
 
 
+def import_cdnow(location: str | Path) -> None:
+    """Imports the CDNOW histories."""
+    _in_own_process(_import_cdnow, location)
+
+
+def _import_cdnow(location: str | Path) -> None:
+    database = Database(location)
+    metadata.create_all(database.engine)
+    with TemporaryDirectory(prefix="holdfast-cdnow-") as folder:
+        files = write_cdnow(Path(folder))
+        for kind, path in (("customers", files.customers), ("orders", files.orders), ("lines", files.lines)):
+            report = import_file(database, project(), SECRET, kind, path, now=CDNOW_END)
+            if report.rejected:
+                raise SystemExit(f"{report.rejected} {kind} were rejected: {report.reasons}")
+    _analyse(database)
+    database.close()
+
+
 def populate(location: str | Path, count: int, *, lines: bool = True) -> None:
     """Makes so many customers, each with an email address, a consent and one to four orders of up to four
     lines. In a process of its own, so that its memory does not count here."""
-    process = get_context("spawn").Process(target=_populate, args=(location, count, lines))
+    _in_own_process(_populate, location, count, lines)
+
+
+def _in_own_process(work: Callable[..., None], *arguments: Any) -> None:
+    process = get_context("spawn").Process(target=work, args=arguments)
     process.start()
     process.join()
     if process.exitcode != 0:
@@ -77,9 +105,13 @@ def _populate(location: str | Path, count: int, lines: bool) -> None:
         for table, query in rows.items():
             connection.execute(insert(table).from_select(query.selected_columns.keys(), query))
         refresh_profiles(connection)
-    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql("ANALYZE")
+    _analyse(database)
     database.close()
+
+
+def _analyse(database: Database) -> None:
+    with database.write() as connection:
+        connection.exec_driver_sql("ANALYZE")
 
 
 def _numbers(count: int) -> CTE:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,14 +25,11 @@ from holdfast.content.message import Composer, content_of
 from holdfast.delivery import Workspace
 from holdfast.store.database import Database
 from holdfast.store.history import load_people
-from holdfast.store.imports import import_file
-from holdfast.store.schema import ensure
 from holdfast.tables import UtcTime, addresses, messages
-from tests.benchmarks.measuring import Bound, measure, stopwatch
-from tests.benchmarks.population import NOW, populate
-from tests.benchmarks.projects import SECRET, RunningClock, project, workspace
+from tests.benchmarks.measuring import Bound, Taken, measure, stopwatch
+from tests.benchmarks.population import CDNOW_END, NOW, import_cdnow, populate
+from tests.benchmarks.projects import RunningClock, project, workspace
 from tests.benchmarks.sink import BATCH, PAYLOADS, Sink, running_sink
-from tests.cdnow import write_cdnow
 
 LEAST_RATIO = 0.5
 
@@ -55,13 +52,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> list[Bound]:
     """Both payloads over a made-up shop, and whole messages over the CDNOW histories."""
-    bounds = []
+    payloads = [arguments.payload] if arguments.payload else list(PAYLOADS)
     with TemporaryDirectory(prefix="holdfast-bench-") as folder:
         made_up = _enrolled_shop(Path(folder), arguments.messages)
-        for payload in [arguments.payload] if arguments.payload else PAYLOADS:
-            bounds.append(_compare(made_up, payload, arguments.rounds))
-        bounds.append(_compare(_enrolled_cdnow(Path(folder)), arguments.payload or "whole", arguments.rounds))
-    return bounds
+        bounds = [_compare(made_up, payload, arguments.rounds) for payload in payloads]
+        return [*bounds, _compare(_enrolled_cdnow(Path(folder)), payloads[0], arguments.rounds)]
 
 
 # --- what is to be sent ---------------------------------------------------------------------------
@@ -69,12 +64,11 @@ def run(arguments: Namespace) -> list[Bound]:
 
 @dataclass(frozen=True, slots=True)
 class _Enrolled:
-    """A database whose run is enrolled: what is due in it, and the moments that the run sees and begins at."""
+    """A database whose run is enrolled: the messages due in it at the moment `now`, which the run sees."""
 
     title: str
     file: Path
     due: int
-    as_of: datetime
     now: datetime
 
 
@@ -92,27 +86,22 @@ def _hello(database: Database, sink: Sink | None = None) -> Workspace:
 def _enrolled_shop(folder: Path, customers: int) -> _Enrolled:
     file = folder / "shop.db"
     populate(file, customers)
-    return _enroll("a made-up shop", file, NOW, NOW)
+    return _enroll("a made-up shop", file, NOW)
 
 
 def _enrolled_cdnow(folder: Path) -> _Enrolled:
     file = folder / "cdnow.db"
-    files = write_cdnow(folder / "cdnow")
-    database = Database(file)
-    ensure(database)
-    for kind, path in (("customers", files.customers), ("orders", files.orders), ("lines", files.lines)):
-        import_file(database, project(), SECRET, kind, path, now=NOW)
-    database.close()
-    return _enroll("the CDNOW histories", file, datetime(1998, 7, 1, tzinfo=UTC), NOW)
+    import_cdnow(file)
+    return _enroll("the CDNOW histories", file, CDNOW_END)
 
 
-def _enroll(title: str, file: Path, as_of: datetime, now: datetime) -> _Enrolled:
+def _enroll(title: str, file: Path, now: datetime) -> _Enrolled:
     database = Database(file)
     ws = _hello(database)
-    delivery.enroll(ws, delivery.open_run(ws, "winback", "bench", as_of, now), now)
+    delivery.enroll(ws, delivery.open_run(ws, "winback", "bench", now, now), now)
     due = delivery.due(ws, "winback", now)["email"]
     database.close()
-    return _Enrolled(title, file, due, as_of, now)
+    return _Enrolled(title, file, due, now)
 
 
 # --- sending it -----------------------------------------------------------------------------------
@@ -151,7 +140,7 @@ def _copy(enrolled: _Enrolled) -> Iterator[Database]:
             path.unlink()
 
 
-def _bare_loop(enrolled: _Enrolled, sink: Sink) -> float:
+def _bare_loop(enrolled: _Enrolled, sink: Sink) -> Taken:
     with _copy(enrolled) as database:
         ws = _hello(database, sink)
         campaign = ws.campaign("winback")
@@ -166,7 +155,7 @@ def _bare_loop(enrolled: _Enrolled, sink: Sink) -> float:
                 chunk = todo[start : start + BATCH]
                 ids = [row.customer_id for row in chunk]
                 with database.read() as connection:
-                    people = load_people(connection, ids, enrolled.as_of, needs, ws.project)
+                    people = load_people(connection, ids, enrolled.now, needs, ws.project)
                     to = _addresses(connection, database, ids)
                 sink.post([composer.compose(id_, "email", to[c], content, people[c]) for id_, c in chunk])
                 with database.write() as connection:
@@ -186,10 +175,10 @@ def _addresses(connection: Connection, database: Database, ids: list[int]) -> di
     query = select(addresses.c.customer_id, addresses.c.address).where(
         addresses.c.customer_id.in_(database.among(ids)), addresses.c.kind == "email"
     )
-    return {customer_id: address for customer_id, address in connection.execute(query)}
+    return dict(connection.execute(query).tuples().all())
 
 
-def _send_path(enrolled: _Enrolled, sink: Sink, threads: int) -> float:
+def _send_path(enrolled: _Enrolled, sink: Sink, threads: int) -> Taken:
     with _copy(enrolled) as database:
         ws = _hello(database, sink)
         clock = RunningClock(enrolled.now)

@@ -303,6 +303,7 @@ def test_ctrl_c_stops_at_the_next_batch_without_a_traceback_and_resume_sends_the
     stopped = shop.states("letter")
     assert stopped["planned"] > 0
     assert stopped["accepted"] == len(mail.mails) < 100
+    assert shop.run_states("letter") == ["stopped"]
 
     assert run_now(shop.root, "letter", resume=True).message == "done"
     assert shop.states("letter") == {"accepted": 100}

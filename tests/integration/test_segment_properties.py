@@ -134,7 +134,7 @@ rules = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32), written=st.lists(rules, min_size=12, max_size=30))
 def test_sql_selects_whom_a_plain_evaluation_selects(
     database: Database, seed: int, written: list[dict[str, Any]]
@@ -153,6 +153,7 @@ def test_sql_selects_whom_a_plain_evaluation_selects(
         for moment in (
             context,
             replace(context, rollup=False),
+            replace(context, as_of=oracle.EARLY),
             replace(context, rollup=False, as_of=oracle.EARLY),
         ):
             judge = oracle.Oracle(population, moment.as_of, SEGMENTS)

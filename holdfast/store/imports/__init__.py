@@ -25,7 +25,7 @@ from holdfast.store.staging import one_import_at_a_time
 Kind = Literal["customers", "orders", "lines", "events"]
 
 # Rows a transaction: enough that its fixed cost does not show, few enough to stay well under a second.
-_CHUNK = 20_000
+_CHUNK = 10_000
 
 _Item = TypeVar("_Item")
 

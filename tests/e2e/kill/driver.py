@@ -6,11 +6,10 @@ At the named point it says so to its parent, and stands still until it is killed
 from __future__ import annotations
 
 import json
-import signal
 import socket
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -76,8 +75,7 @@ class Points:
             if self._left:
                 return
         self._parent.send(point)
-        while True:
-            signal.pause() if threading.current_thread() is threading.main_thread() else threading.Event().wait()
+        threading.Event().wait()
 
 
 class SinkChannel:
@@ -188,12 +186,12 @@ def watch(database: Database, reach: Callable[[str], None]) -> None:
 
     @event.listens_for(database.engine, "before_cursor_execute")
     def executing(connection: Any, cursor: Any, statement: str, *_: object) -> None:
-        if statement.startswith("INSERT INTO attempts"):
+        if "INSERT INTO attempts" in statement:
             connection.info["at"] = "before the commit of sending"
             reach("before sending")
-        elif statement.startswith("UPDATE attempts"):
+        elif "UPDATE attempts" in statement:
             connection.info["at"] = "before the commit of settle"
-        elif statement.startswith("INSERT INTO messages"):
+        elif "INSERT INTO messages" in statement:
             reach("inside a slice")
 
     @event.listens_for(database.engine, "commit")
