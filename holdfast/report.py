@@ -17,7 +17,7 @@ from holdfast.errors import RenderError, RunError
 from holdfast.store import counting, runs
 from holdfast.store.history import load_people
 from holdfast.store.runs import Run
-from holdfast.store.segments import Explained, explain_customer
+from holdfast.store.segments import Counted, Explained, count_each, explain_customer
 from holdfast.tables import MESSAGE_STATES
 
 T = TypeVar("T")
@@ -99,7 +99,8 @@ def preview_for(
     """
     campaign = ws.campaign(name)
     chosen = _pick("step", step, {item.id: item for item in campaign.steps})
-    named = _pick("variant", variant, {key: key for key in chosen.variants}) if chosen.variants else None
+    variants = {key: key for key in chosen.variants}
+    named = _pick("variant", variant, variants) if variants or variant is not None else None
     route = _pick("channel", channel, {route.channel: route for route in ws.routes(chosen)})
     with ws.database.read() as connection:
         customer_id = _customer_id(connection, external_id)
@@ -114,7 +115,7 @@ def _pick(what: str, name: str | None, choices: Mapping[str, T]) -> T:
     if name is None:
         return next(iter(choices.values()))
     if name not in choices:
-        raise RunError(f"there is no {what} {name!r} here", hint=f"there are: {', '.join(choices)}")
+        raise RunError(f"there is no {what} {name!r} here", hint=f"there are: {', '.join(choices) or 'none'}")
     return choices[name]
 
 
@@ -168,13 +169,24 @@ def status(ws: Workspace, name: str | None = None, latest: int = 10) -> list[Run
 
 
 @dataclass(frozen=True, slots=True)
+class MessageStatus:
+    """Where one message stands; `at` is when it was sent or is due."""
+
+    step: str
+    channel: str
+    state: str
+    reason: str | None
+    at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
-    """What one run decided about a customer, and its messages: (step, channel, state, reason, time)."""
+    """What one run decided about a customer, with its messages in order."""
 
     occurrence: str
     arm: str | None
     reason: str | None
-    messages: list[tuple[str, str, str, str | None, datetime | None]]
+    messages: list[MessageStatus]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +197,13 @@ class Why:
     rule: list[Explained]
 
 
+def why_anyone(ws: Workspace, name: str, as_of: datetime) -> list[Counted]:
+    """How many customers each part of the campaign's rule matches at a moment."""
+    campaign, context = ws.campaign(name), ws.rule_context(as_of)
+    with ws.database.read() as connection:
+        return count_each(connection, campaign.audience, context)
+
+
 def why(ws: Workspace, name: str, external_id: str, as_of: datetime) -> Why:
     """Why the customer got what they got from the campaign. Raises RunError for an unknown customer."""
     campaign = ws.campaign(name)
@@ -192,7 +211,12 @@ def why(ws: Workspace, name: str, external_id: str, as_of: datetime) -> Why:
     with ws.database.read() as connection:
         customer_id = _customer_id(connection, external_id)
         decisions = [
-            Decision(occurrence, arm, reason, counting.messages_of(connection, enrollment_id))
+            Decision(
+                occurrence,
+                arm,
+                reason,
+                [MessageStatus(*row) for row in counting.messages_of(connection, enrollment_id)],
+            )
             for enrollment_id, occurrence, arm, reason in counting.enrollments_of(
                 connection, name, customer_id
             )

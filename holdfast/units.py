@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 from holdfast.mistakes import closest
 
 _UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_LONGEST = timedelta(days=36_500)
 _DURATION = re.compile(r"(\d{1,6})(s|min|h|d|w)")
 _SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,4})?)\s*%")
 _WINDOW = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]|24):([0-5]\d)")
@@ -34,7 +35,11 @@ def parse_duration(value: Any) -> timedelta:
         raise PydanticCustomError(
             "duration", "not a duration; expected a number and s, min, h, d or w, like 14d"
         )
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    duration = timedelta(**{_UNITS[match[2]]: int(match[1])})
+    if duration > _LONGEST:
+        # Counted back from any as-of time, it stays within the calendar.
+        raise PydanticCustomError("duration", "longer than a century; expected at most 36500d")
+    return duration
 
 
 def format_duration(value: timedelta) -> str:

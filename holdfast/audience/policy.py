@@ -22,7 +22,7 @@ def next_try(attempts: int, after: timedelta | None, now: datetime) -> datetime 
     """
     if attempts >= MAX_ATTEMPTS:
         return None
-    pause = min(_FIRST_PAUSE * 2 ** (attempts - 1), _LONGEST_PAUSE)
+    pause = min(_FIRST_PAUSE * (1 << (attempts - 1)), _LONGEST_PAUSE)
     return now + max(pause, after or timedelta())
 
 

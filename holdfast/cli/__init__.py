@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -69,6 +70,8 @@ app.add_typer(data.importing, name="import")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command and exits; a failure is told in words, never as a traceback, unless HOLDFAST_DEBUG=1."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal of another script still shows the rest
     try:
         app(arguments)
     except HoldfastError as error:
@@ -78,11 +81,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if os.environ.get("HOLDFAST_DEBUG") == "1":
             raise
-        # Its text is not shown: it may quote a customer's data or a secret.
-        typer.echo(
-            f"unexpected {type(error).__name__} at {_place(error)}; HOLDFAST_DEBUG=1 shows more", err=True
-        )
+        typer.echo(_told(error), err=True)
     sys.exit(1)
+
+
+def _told(error: Exception) -> str:
+    """A foreign exception in a line. Its text is not shown: it may quote a customer's data or a secret."""
+    if isinstance(error, OSError) and error.filename:
+        return f"error: cannot use {error.filename}: {error.strerror}"
+    return f"unexpected {type(error).__name__} at {_place(error)}; HOLDFAST_DEBUG=1 shows more"
 
 
 def _place(error: Exception) -> str:

@@ -16,6 +16,23 @@ if TYPE_CHECKING:
     from holdfast.delivery import Workspace
     from holdfast.report import RunStatus, Why
 
+
+def _encodable(text: str) -> str:
+    """Refuses what no database takes: bytes of the command line that are not text in UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise typer.BadParameter("this is not text in UTF-8") from None
+    return text
+
+
+def _printable(key: str | None) -> str | None:
+    """Refuses names that nobody could tell apart in a table or a UI."""
+    if key is not None and (not key.isprintable() or not 0 < len(key.strip()) <= 100):
+        raise typer.BadParameter("expected 1 to 100 printable characters")
+    return key
+
+
 CampaignName = Annotated[str, typer.Argument(metavar="CAMPAIGN", help="The campaign's name.")]
 AsOf = Annotated[
     str | None,
@@ -54,7 +71,9 @@ def run(
     campaign: CampaignName,
     key: Annotated[
         str | None,
-        typer.Option(help="Name of the occurrence; default: today. A key never runs twice."),
+        typer.Option(
+            help="Name of the occurrence; default: today. A key never runs twice.", callback=_printable
+        ),
     ] = None,
     as_of: AsOf = None,
     resume: Annotated[
@@ -69,6 +88,9 @@ def run(
     with session.workspace() as ws:
         ws.campaign(campaign)
         moment = _moment(ws, as_of)
+        if moment is not None and moment > datetime.now(UTC):
+            # Later runs would take it for the latest, and re-entry would count from it.
+            raise typer.BadParameter("a run cannot be of the future", param_hint="'--as-of'")
         if not resume and key is None:
             from zoneinfo import ZoneInfo
 
@@ -116,7 +138,10 @@ def status(
 def why(
     context: typer.Context,
     campaign: CampaignName,
-    customer: Annotated[str, typer.Argument(metavar="CUSTOMER", help="The customer's id, as imported.")],
+    customer: Annotated[
+        str,
+        typer.Argument(metavar="CUSTOMER", help="The customer's id, as imported.", callback=_encodable),
+    ],
     as_of: AsOf = None,
     as_json: AsJson = False,
 ) -> None:
@@ -134,13 +159,21 @@ def why(
 def preview(
     context: typer.Context,
     campaign: CampaignName,
-    customer: Annotated[str, typer.Option(metavar="ID", help="The customer's id, as imported.")],
+    customer: Annotated[
+        str, typer.Option(metavar="ID", help="The customer's id, as imported.", callback=_encodable)
+    ],
     step: Annotated[str | None, typer.Option(metavar="ID", help="Default: the first step.")] = None,
     variant: Annotated[str | None, typer.Option(help="Default: the step's first variant.")] = None,
     channel: Annotated[str | None, typer.Option(help="Default: the step's first channel.")] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="Where files go. Default: .holdfast/preview/."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            file_okay=False,
+            help="Where files go. Default: .holdfast/preview/.",
+        ),
     ] = None,
     as_of: AsOf = None,
 ) -> None:
@@ -177,9 +210,10 @@ def _moment(ws: Workspace, text: str | None) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is not a time; write it like 2026-11-21 or 2026-11-21T09:00"
-        ) from None
+        what = f"{text!r} is not a time; write it like 2026-11-21 or 2026-11-21T09:00"
+        raise typer.BadParameter(what, param_hint="'--as-of'") from None
+    if not 1900 <= moment.year < 2200:
+        raise typer.BadParameter(f"{text!r} is in no year of a business", param_hint="'--as-of'")
     return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(ws.project.business.timezone))
 
 
@@ -206,11 +240,10 @@ def _print_why(told: Why) -> None:
     for decision in told.decisions:
         enrolled = f"enrolled, {decision.arm}" if decision.arm else f"turned away: {_words(decision.reason)}"
         typer.echo(f"{decision.occurrence}: {enrolled}")
-        for step, channel, state, reason, at in decision.messages:
-            because = f" ({_words(reason)})" if reason else ""
-            typer.echo(
-                f"  {step} by {channel}: {state}{because}" + (f", {at:%Y-%m-%d %H:%M} UTC" if at else "")
-            )
+        for message in decision.messages:
+            because = f" ({_words(message.reason)})" if message.reason else ""
+            when = f", {message.at:%Y-%m-%d %H:%M} UTC" if message.at else ""
+            typer.echo(f"  {message.step} by {message.channel}: {message.state}{because}{when}")
     typer.echo("\nthe campaign's rule, for this customer:")
     for part in told.rule:
         typer.echo(f"  {'yes' if part.matched else 'no ':3} {'  ' * part.depth}{part.words}")

@@ -12,19 +12,24 @@ if TYPE_CHECKING:
     from holdfast.report import RunStatus
 
 
+_WIDE = 1000
+
+
 @contextmanager
 def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
     """A bar a kind of work on stderr; nothing where stderr is no terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+    console = Console(stderr=True)
     with Progress(
         TextColumn("{task.description:>9}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
+        disable=not console.is_terminal,
     ) as bars:
         tasks = {}
 
@@ -82,9 +87,12 @@ def show(title: str, table: Table) -> None:
     """Prints the table as a result."""
     from rich.console import Console
 
-    console = Console()
+    # Square brackets in an occurrence's key are text, not rich's markup.
+    console = Console(markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDE  # whoever reads this by a program wants a row in a line
     if title:
-        console.print(title, style="bold", highlight=False)
+        console.print(title, style="bold")
     console.print(table)
 
 

@@ -52,6 +52,7 @@ def dispatch_chunk(ws: Workspace, name: str, channel: str, owner: str, clock: Cl
     channel needs an operator: nothing of the batch was taken, and all of it is planned again.
     """
     campaign = ws.campaign(name)
+    ws.channel(channel)  # opened before anything is leased: it may lack a secret
     lease_owner = f"{owner}/{uuid4().hex[:12]}"
     for run in running(ws, name):
         leased = ledger.lease(
@@ -217,8 +218,7 @@ class _Chunk:
         self._send_batch(refused[middle:])
 
     def _settle(self, attempt_id: int, settled: Sequence[Settled]) -> None:
-        steps = {step.id: self.ws.routes(step) for step in self.campaign.steps}
-        fallbacks = {id_: _after(routes, self.route) for id_, routes in steps.items()}
+        fallbacks = self.ws.fallbacks(self.campaign, self.route.channel)
         ledger.settle(self.ws.database, attempt_id, settled, fallbacks, self.campaign.purpose, self.clock())
         for outcome in settled:
             self._count("retried" if outcome.state == "planned" else outcome.state, 1)
@@ -227,10 +227,6 @@ class _Chunk:
         if self.clock() - self.renewed_at > self.lease / 3:
             ledger.renew(self.ws.database, self.owner, self.lease)
             self.renewed_at = self.clock()
-
-
-def _after(routes: Sequence[Route], used: Route) -> Sequence[Route]:
-    return routes[routes.index(used) + 1 :] if used in routes else ()
 
 
 def _settled(rendered: _Rendered, outcome: Outcome, now: datetime) -> Settled:

@@ -11,7 +11,7 @@ from holdfast.channel import Accepted, Outcome, Rejected, Retry
 from holdfast.delivery.planning import running
 from holdfast.delivery.workspace import Workspace
 from holdfast.store import enrolling, ledger, runs
-from holdfast.store.ledger import Settled
+from holdfast.store.ledger import Doubtful, Settled
 
 _LOOKED_UP_AT_ONCE = 1000
 
@@ -57,14 +57,16 @@ def _settle_doubt(ws: Workspace, campaign: Campaign, channel: str, now: datetime
         if can.lookup:
             found = _look_up(ws, channel, page)
         else:
-            found = [Settled(id_, "planned", "resent") for id_, _ in page]
-        settled += ledger.resolve_doubt(ws.database, found, now)
+            found = [Settled(message.id, "planned", "resent") for message in page]
+        settled += ledger.resolve_doubt(
+            ws.database, page, found, ws.fallbacks(campaign, channel), campaign.purpose, now
+        )
     return settled
 
 
 def _pages(
     ws: Workspace, campaign: str, channel: str, before: datetime | None
-) -> Iterator[list[tuple[int, datetime]]]:
+) -> Iterator[list[Doubtful]]:
     last = 0
     while True:
         with ws.database.read() as connection:
@@ -72,12 +74,12 @@ def _pages(
         if not page:
             return
         yield page
-        last = page[-1][0]
+        last = page[-1].id
 
 
-def _look_up(ws: Workspace, channel: str, page: list[tuple[int, datetime]]) -> list[Settled]:
-    keys = {ws.signer.sign("message", id_): id_ for id_, _ in page}
-    since = min(sent_at for _, sent_at in page)
+def _look_up(ws: Workspace, channel: str, page: list[Doubtful]) -> list[Settled]:
+    keys = {ws.signer.sign("message", message.id): message.id for message in page}
+    since = min(message.sent_at for message in page)
     found = ws.channel(channel).lookup(list(keys), since)
     return [settled for key, outcome in found.items() if (settled := _proved(keys[key], outcome))]
 

@@ -22,7 +22,7 @@ from holdfast.store.contact import Route
 from holdfast.store.database import Database
 from holdfast.store.history import Bestsellers, load_bestsellers
 from holdfast.store.planning import EntryPlan, StepPlan
-from holdfast.store.segments import RuleContext, rollup_serves
+from holdfast.store.segments import RuleContext
 from holdfast.tokens import Signer
 
 
@@ -101,6 +101,15 @@ class Workspace:
             if self.project.channels[name].enabled
         )
 
+    def fallbacks(self, campaign: Campaign, channel: str) -> dict[str, tuple[Route, ...]]:
+        """By step, the routes that come after the channel: where a message goes that is rejected there."""
+        found = {}
+        for step in campaign.steps:
+            routes = self.routes(step)
+            names = [route.channel for route in routes]
+            found[step.id] = routes[names.index(channel) + 1 :] if channel in names else ()
+        return found
+
     def needs(self, step: Step, kind: str) -> Needs:
         """What the step's templates for the kind read of a customer."""
         templates = {variant.template or step.template for variant in step.variants.values()}
@@ -149,14 +158,11 @@ class Workspace:
         ]
 
     def rule_context(self, as_of: datetime) -> RuleContext:
-        """What rules mean at this moment; order facts come from the rollup where it serves."""
-        with self.database.read() as connection:
-            rollup = rollup_serves(connection, as_of)
+        """What rules mean at this moment."""
         return RuleContext(
             as_of=as_of,
             lifecycle=self.project.lifecycle,
             secret=self.secret,
             segments=self.segments,
             currency_digits=get_currency_precision(self.project.business.currency),
-            rollup=rollup,
         )

@@ -50,7 +50,7 @@ class Progress:
 
 def publish_waterfall(campaign: str, waterfall: Iterable[tuple[str, int]]) -> None:
     """How the audience became the messages: one row a step of the waterfall."""
-    rows = [{"": label, "customers": n} for label, n in waterfall]
+    rows = [{"audience": label, "customers": n} for label, n in waterfall]
     create_table_artifact(
         rows, key=artifact_key(campaign, "waterfall"), description=f"Audience of {campaign}"
     )

@@ -16,6 +16,7 @@ import httpx
 from prefect import State, tags
 from prefect.client.orchestration import get_client
 from prefect.flows import load_flow_from_entrypoint
+from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import get_current_settings
 
 from holdfast.errors import HoldfastError, OrchestrationError
@@ -122,7 +123,6 @@ def _ended(state: State[Any], flow_run_id: UUID | None = None) -> Ended:
 
 def _keep_console_quiet() -> None:
     """The command line says what happened, in its own words. The UI keeps the whole log."""
-    for name in ("prefect", "prefect.flow_runs", "prefect.task_runs", "prefect.extra"):
-        for handler in logging.getLogger(name).handlers:
-            if isinstance(handler, logging.StreamHandler):
-                handler.setLevel(logging.CRITICAL + 1)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, PrefectConsoleHandler):
+            handler.setLevel(logging.CRITICAL + 1)

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Text,
     and_,
     case,
+    exists,
     func,
     insert,
     literal,
@@ -56,6 +57,15 @@ class Settled:
     reason: str | None = None
     provider_id: str | None = None
     due_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Doubtful:
+    """One message in doubt, with the call that it may have gone out by."""
+
+    id: int
+    attempt_id: int
+    sent_at: datetime
 
 
 def may_go(now: datetime) -> ColumnElement[bool]:
@@ -195,7 +205,10 @@ def begin_sending(
         ).scalar_one()
         states = connection.execute(
             update(messages)
-            .where(messages.c.id == judged.c.id)
+            # Named again for PostgreSQL: a row that changed under us is judged again by this, not by the CTE.
+            .where(
+                messages.c.id == judged.c.id, messages.c.state == "leased", messages.c.lease_owner == owner
+            )
             .values(
                 state=case((go, "sending"), (wait, "planned"), else_="skipped"),
                 reason=case((go | wait, null()), else_=judged.c.verdict),
@@ -220,8 +233,9 @@ def settle(
 ) -> None:
     """Writes what a call's messages became, and the fallbacks of the rejected ones, in one transaction.
 
-    `fallbacks` has, by step, the routes that come after this channel's. A message that meanwhile became
-    `in_doubt` is settled all the same: the sender's outcome came late, but it is the truth.
+    `fallbacks` has, by step, the routes that come after this channel's. An outcome that comes late is the
+    truth all the same: about a message in doubt; and `accepted` even where it was planned again meanwhile,
+    so that it does not go out again. Otherwise an outcome says nothing about a later call than its own.
     """
     given = database.rows(
         [
@@ -246,8 +260,8 @@ def settle(
             .where(
                 messages.c.id == given.c.id,
                 or_(
-                    messages.c.state == "sending",
-                    and_(messages.c.state == "in_doubt", given.c.state != "in_doubt"),
+                    and_(messages.c.attempt_id == attempt_id, messages.c.state.in_(("sending", "in_doubt"))),
+                    and_(given.c.state == "accepted", messages.c.state.in_(_UNSETTLED)),
                 ),
             )
             .values(
@@ -256,7 +270,10 @@ def settle(
                 provider_id=given.c.provider_id,
                 due_at=func.coalesce(given.c.due_at, messages.c.due_at),
                 # What was not taken no longer counts under a cap.
-                sent_at=case((given.c.state.in_(("planned", "rejected")), null()), else_=messages.c.sent_at),
+                sent_at=case(
+                    (given.c.state.in_(("planned", "rejected")), null()),
+                    else_=func.coalesce(messages.c.sent_at, literal(now, UtcTime)),
+                ),
                 settled_at=literal(now, UtcTime),
                 lease_owner=None,
                 lease_expires_at=None,
@@ -277,6 +294,7 @@ def settle(
         )
 
 
+_UNSETTLED = ("planned", "leased", "sending", "in_doubt")
 _COUNTED = {"accepted": "accepted", "rejected": "rejected", "planned": "retried", "in_doubt": "in_doubt"}
 
 
@@ -292,7 +310,7 @@ def _insert_fallbacks(
     for step, routes in fallbacks.items():
         if not rejected or not routes:
             continue
-        failed = messages.alias("failed")
+        failed, later = messages.alias("failed"), messages.alias("later")
         source, problems = join_contact(
             failed, failed.c.customer_id, [route.kind for route in routes], purpose, now
         )
@@ -319,6 +337,11 @@ def _insert_fallbacks(
                     failed.c.id.in_(database.among(rejected)),
                     failed.c.state == "rejected",
                     failed.c.step == step,
+                    ~exists().where(
+                        later.c.enrollment_id == failed.c.enrollment_id,
+                        later.c.step == step,
+                        later.c.rank > failed.c.rank,
+                    ),
                     why_none(routes, problems).is_(None),
                 ),
             )
@@ -328,17 +351,19 @@ def _insert_fallbacks(
 def take_back(
     database: Database, attempt_id: int, ids: Sequence[int], owner: str, length: timedelta, now: datetime
 ) -> None:
-    """From `sending` back to `leased`: a call that took nothing, whose messages go into smaller ones now."""
+    """Back to `leased`: a call that took nothing, maybe late, whose messages go into smaller ones now."""
     with database.write() as connection:
         connection.execute(
             update(messages)
             .where(
                 messages.c.id.in_(database.among(ids)),
-                messages.c.state == "sending",
-                messages.c.lease_owner == owner,
+                messages.c.state.in_(("sending", "in_doubt")),
+                messages.c.attempt_id == attempt_id,
             )
             .values(
                 state="leased",
+                reason=None,
+                lease_owner=owner,
                 attempts=messages.c.attempts - 1,
                 sent_at=None,
                 lease_expires_at=_expiry(length),
@@ -393,10 +418,10 @@ def in_doubt(
     before: datetime | None = None,
     after_id: int = 0,
     limit: int = 1000,
-) -> list[tuple[int, datetime]]:
-    """(id, sent_at) of the campaign's messages in doubt on the channel, by id; sent `before`, if given."""
+) -> list[Doubtful]:
+    """The campaign's messages in doubt on the channel, by id; sent `before`, if given."""
     statement = (
-        select(messages.c.id, messages.c.sent_at)
+        select(messages.c.id, messages.c.attempt_id, messages.c.sent_at)
         .join(runs, runs.c.id == messages.c.run_id)
         .where(
             runs.c.campaign == campaign,
@@ -409,7 +434,7 @@ def in_doubt(
     )
     if before is not None:
         statement = statement.where(messages.c.sent_at < before)
-    return [(row.id, row.sent_at) for row in connection.execute(statement)]
+    return [Doubtful(*row) for row in connection.execute(statement)]
 
 
 def count_in_doubt(connection: Connection, campaign: str) -> int:
@@ -424,18 +449,34 @@ def count_in_doubt(connection: Connection, campaign: str) -> int:
     )
 
 
-def resolve_doubt(database: Database, outcomes: Sequence[Settled], now: datetime) -> int:
-    """Settles doubt: accepted by proof, rejected, or planned (never taken, or by policy); how many."""
+def resolve_doubt(
+    database: Database,
+    doubtful: Sequence[Doubtful],
+    outcomes: Sequence[Settled],
+    fallbacks: Mapping[str, Sequence[Route]],
+    purpose: str,
+    now: datetime,
+) -> int:
+    """Settles doubt: accepted by proof, rejected, or planned (never taken, or by policy); how many.
+
+    `doubtful` are the messages as they were when the proof was asked for: it says nothing about a call that
+    was made since. `fallbacks` as for `settle`.
+    """
     if not outcomes:
         return 0
+    calls = {message.id: message.attempt_id for message in doubtful}
     given = database.rows(
-        [(outcome.id, outcome.state, outcome.reason, outcome.provider_id) for outcome in outcomes],
-        id=BigInteger(), state=Text(), reason=Text(), provider_id=Text(),
+        [(o.id, calls[o.id], o.state, o.reason, o.provider_id) for o in outcomes],
+        id=BigInteger(), attempt_id=BigInteger(), state=Text(), reason=Text(), provider_id=Text(),
     )  # fmt: skip
     with database.write() as connection:
-        return connection.execute(
+        resolved = connection.execute(
             update(messages)
-            .where(messages.c.id == given.c.id, messages.c.state == "in_doubt")
+            .where(
+                messages.c.id == given.c.id,
+                messages.c.attempt_id == given.c.attempt_id,
+                messages.c.state == "in_doubt",
+            )
             .values(
                 state=given.c.state,
                 reason=given.c.reason,
@@ -444,7 +485,9 @@ def resolve_doubt(database: Database, outcomes: Sequence[Settled], now: datetime
                     (given.c.state == "planned", literal(now, UtcTime)),
                     else_=messages.c.due_at,
                 ),
-                sent_at=case((given.c.state == "planned", null()), else_=messages.c.sent_at),
+                sent_at=case((given.c.state.in_(("planned", "rejected")), null()), else_=messages.c.sent_at),
                 settled_at=literal(now, UtcTime),
             )
         ).rowcount
+        _insert_fallbacks(connection, database, outcomes, fallbacks, purpose, now)
+    return resolved

@@ -110,7 +110,8 @@ def entries(plan: EntryPlan, context: RuleContext, at: datetime, low: int, high:
         .cte("selected")
         .prefix_with("MATERIALIZED")
     )
-    everywhere, here = (false(), false())
+    everywhere: ColumnElement[bool] = false()
+    here: ColumnElement[bool] = false()
     if campaign.is_marketing:
         everywhere = _drawn(found.c.draw, plan.global_holdout, plan.secret, "global_holdout")
         here = _drawn(found.c.draw, plan.holdout, plan.secret, "holdout", campaign.campaign)

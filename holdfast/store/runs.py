@@ -67,7 +67,7 @@ def open_run(
     now: datetime,
 ) -> Run:
     """The run of this occurrence, made if it is the first time. Opening it again changes nothing."""
-    with database.write() as connection:
+    with database.write(exclusive=True) as connection:
         run = find_run(connection, campaign, occurrence)
         if run is None:
             values = {
@@ -174,6 +174,12 @@ def next_due(connection: Connection, campaign: str, resend_after: timedelta | No
                 enrollments.c.run_id.in_(running), enrollments.c.due_at.is_not(None), ~message_under_way()
             )
         ),
+        # Who holds these may be lost: then they are planned again, or in doubt, from this moment on.
+        connection.scalar(
+            select(func.min(messages.c.lease_expires_at)).where(
+                messages.c.run_id.in_(running), messages.c.lease_owner.is_not(None)
+            )
+        ),
     ]
     if resend_after is not None:
         doubtful = connection.scalar(
@@ -188,6 +194,7 @@ def next_due(connection: Connection, campaign: str, resend_after: timedelta | No
 def settle_states(database: Database, campaign: str, keep_doubtful: bool, now: datetime) -> list[str]:
     """Moves runs to their end: nothing left to do makes `done`, nothing in flight makes `stopped`.
 
+    A run that was done is `running` again where the end of a doubt, or a late outcome, left a message to send.
     `keep_doubtful`: a run with messages in doubt is not done, because policy will plan them again. Returns
     the occurrences that are done now.
     """
@@ -195,6 +202,15 @@ def settle_states(database: Database, campaign: str, keep_doubtful: bool, now: d
     waiting = exists().where(enrollments.c.run_id == runs.c.id, enrollments.c.due_at.is_not(None))
     open_states = (*UNSENT, "in_doubt") if keep_doubtful else UNSENT
     with database.write() as connection:
+        connection.execute(
+            update(runs)
+            .where(
+                runs.c.campaign == campaign,
+                runs.c.state == "done",
+                exists().where(of_run, messages.c.state == "planned"),
+            )
+            .values(state="running", finished_at=None)
+        )
         connection.execute(
             update(runs)
             .where(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy import Connection, Select, case, func, select
 
 from holdfast.audience.explain import headline
 from holdfast.audience.rules import Rule, walk
 from holdfast.store.conditions import PEOPLE, RuleContext, compile_rule, draw_expression
-from holdfast.tables import customers, profiles
+from holdfast.tables import customers
 
 __all__ = [
     "PEOPLE",
@@ -22,7 +21,6 @@ __all__ = [
     "count_each",
     "draw_expression",
     "explain_customer",
-    "rollup_serves",
 ]
 
 
@@ -42,12 +40,6 @@ class Counted:
     depth: int
     words: str
     customers: int
-
-
-def rollup_serves(connection: Connection, as_of: datetime) -> bool:
-    """Whether the rollup holds no order after `as_of`: whether reading it is worth while."""
-    latest = connection.scalar(select(func.max(profiles.c.last_order_at)))
-    return latest is None or latest <= as_of
 
 
 def audience_statement(rule: Rule, context: RuleContext) -> Select[tuple[int]]:

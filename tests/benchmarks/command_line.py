@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import os
 import shutil
 import subprocess
 import sys
@@ -32,7 +32,7 @@ def run(arguments: Namespace) -> list[Bound]:
         _write_project(project)
         commands = {"help": ["--help"], "validate": ["--project", str(project), "validate"]}
         print()
-        seconds = measure(
+        taken = measure(
             arguments.rounds,
             1,
             bare_python=partial(_time, [sys.executable, "-c", "pass"]),
@@ -40,8 +40,8 @@ def run(arguments: Namespace) -> list[Bound]:
         )
         bounds = []
         for name, command in commands.items():
-            print(f"  {name} over bare python: {seconds[name] / seconds['bare_python']:.0f}")
-            bounds.append(Bound(f"holdfast {name}", seconds[name], MOST_SECONDS[name], " s"))
+            print(f"  {name} over bare python: {taken[name].wall / taken['bare_python'].wall:.0f}")
+            bounds.append(Bound(f"holdfast {name}", taken[name].wall, MOST_SECONDS[name], " s"))
             bounds.append(Bound(f"modules of prefect that {name} imports", _prefect_modules(command), 0))
     return bounds
 
@@ -59,14 +59,13 @@ def _write_project(folder: Path) -> None:
 
 
 def _time(command: list[str]) -> Taken:
-    start, cpu = perf_counter(), _children_cpu()
-    subprocess.run(command, check=True, capture_output=True)
-    return Taken(perf_counter() - start, _children_cpu() - cpu)
-
-
-def _children_cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    start = perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with exit code {process.returncode}")
+    return Taken(perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
 def _prefect_modules(command: list[str]) -> int:

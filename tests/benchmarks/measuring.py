@@ -28,60 +28,53 @@ class Bound:
     def __str__(self) -> str:
         verdict = "OK" if self.is_met else "MISSED"
         side = "at least" if self.at_least else "at most"
-        return f"{verdict:7}{self.what}: {self.figure:.2f}{self.unit} ({side} {self.limit:g}{self.unit})"
-
-
-@dataclass
-class Peak:
-    """The most memory this process held at once, in MB; known when its block has ended."""
-
-    megabytes: float = 0.0
-
-
-@contextmanager
-def peak_memory() -> Iterator[Peak]:
-    """Measures the process's peak from here on, not since its start."""
-    gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM to what is resident now
-    peak = Peak()
-    yield peak
-    status = Path("/proc/self/status").read_text()
-    peak.megabytes = int(status.partition("VmHWM:")[2].split()[0]) / 1024
+        return f"{verdict:7}{self.what}: {self.figure:.2f}{self.unit} ({side} {self.limit:.3g}{self.unit})"
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What one go took, in seconds: on the wall, and of this process's CPU."""
+    """What something took: seconds on the wall, seconds of CPU, and the most memory held at once, in MB."""
 
     wall: float
     cpu: float
+    megabytes: float
 
 
 @contextmanager
 def stopwatch() -> Iterator[Callable[[], Taken]]:
-    """Gives what has been taken since the block began."""
+    """Gives what this process, not its children, has taken since the block began."""
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM to what is resident now
     wall, cpu = perf_counter(), process_time()
-    yield lambda: Taken(perf_counter() - wall, process_time() - cpu)
+
+    def elapsed() -> Taken:
+        seconds = perf_counter() - wall, process_time() - cpu
+        status = Path("/proc/self/status").read_text()
+        return Taken(*seconds, int(status.partition("VmHWM:")[2].split()[0]) / 1024)
+
+    yield elapsed
 
 
-def measure(rounds: int, units: int, **subjects: Callable[[], Taken]) -> dict[str, float]:
-    """The median seconds of each subject, which times itself; prints them, and so many units a second.
+def measure(rounds: int, units: int, **subjects: Callable[[], Taken]) -> dict[str, Taken]:
+    """The medians of what each subject takes, and its highest peak; printed, with `units` a second.
 
-    Rounds take turns, so that what else the machine does in the meantime falls on all of them alike.
+    Subjects take turns, so that what else the machine does in the meantime falls on all of them alike.
     """
-    taken: dict[str, list[Taken]] = {name: [] for name in subjects}
-    peaks = dict.fromkeys(subjects, 0.0)
+    goes: dict[str, list[Taken]] = {name: [] for name in subjects}
     for _ in range(rounds):
         for name, subject in subjects.items():
-            with peak_memory() as peak:
-                taken[name].append(subject())
-            peaks[name] = max(peaks[name], peak.megabytes)
-    medians = {name: median(each.wall for each in goes) for name, goes in taken.items()}
-    for name, goes in taken.items():
-        spread = ", ".join(f"{each.wall:.2f}" for each in goes)
+            goes[name].append(subject())
+    taken = {
+        name: Taken(
+            median(go.wall for go in each), median(go.cpu for go in each), max(go.megabytes for go in each)
+        )
+        for name, each in goes.items()
+    }
+    for name, each in taken.items():
+        spread = ", ".join(f"{go.wall:.2f}" for go in goes[name])
         print(
-            f"  {name.replace('_', ' '):22}{medians[name]:8.2f} s {units / medians[name]:11,.0f}/s"
-            f"{median(each.cpu for each in goes):8.2f} s CPU {peaks[name]:6.0f} MB peak   ({spread})",
+            f"  {name.replace('_', ' '):22}{each.wall:8.2f} s {units / each.wall:11,.0f}/s"
+            f"{each.cpu:8.2f} s CPU {each.megabytes:6.0f} MB peak   ({spread})",
             flush=True,
         )
-    return medians
+    return taken

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -230,6 +231,9 @@ def test_a_run_writes_to_its_audience_once_and_shows_itself_in_prefect(
     artifacts = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=keys)))
     assert {artifact.key for artifact in artifacts} == set(keys)
     assert "+49151" not in str([artifact.data for artifact in artifacts])
+    [waterfall] = [json.loads(str(one.data)) for one in artifacts if one.key == "hello-waterfall"]
+    assert all(row["audience"] for row in waterfall)
+    assert waterfall[0]["customers"] == waterfall[-1]["customers"] == 100
 
     again = run_now(shop.root, "hello", key="june")
     assert again.message == "nothing to do: this campaign has no run that may send"
@@ -299,7 +303,7 @@ def test_ctrl_c_stops_at_the_next_batch_without_a_traceback_and_resume_sends_the
     mail.let_go()
     output, errors = process.communicate(timeout=60)
     assert output == "Cancelled stopped at the keyboard; go on with --resume\n"
-    assert "Traceback" not in errors
+    assert errors == ""
     stopped = shop.states("letter")
     assert stopped["planned"] > 0
     assert stopped["accepted"] == len(mail.mails) < 100

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -75,13 +75,15 @@ class Shop:
                 ],
             )
             for kind in kinds:
+                rows = [(i, f"{kind}{i}") for i in ids]
                 connection.execute(
                     insert(addresses),
-                    [{"customer_id": i, "kind": kind, "address": f"{kind}{i}", "address_key": f"{kind}{i}"} for i in ids],
+                    [{"customer_id": i, "kind": kind, "address": a, "address_key": a} for i, a in rows],
                 )
         if consent is not None:
+            yesterday = self.clock.now - timedelta(days=1)
             for kind in kinds:
-                self.consent(ids, kind, granted=consent, purpose=purpose, at=self.clock.now - timedelta(days=1))
+                self.consent(ids, kind, granted=consent, purpose=purpose, at=yesterday)
         return ids
 
     def consent(
@@ -222,8 +224,8 @@ def shop(database: Database, clock: Clock) -> Shop:
 
 
 @pytest.fixture
-def bench(database: Database, shop: Shop, clock: Clock, tmp_path: Path) -> Iterator[Bench]:
-    yield make_bench(database, shop, clock, tmp_path)
+def bench(database: Database, shop: Shop, clock: Clock, tmp_path: Path) -> Bench:
+    return make_bench(database, shop, clock, tmp_path)
 
 
 def make_bench(database: Database, shop: Shop, clock: Clock, root: Path, **settings: Any) -> Bench:

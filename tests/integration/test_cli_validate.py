@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -229,17 +231,16 @@ def test_a_missing_secret_is_named(project: Path) -> None:
 
 
 def test_an_unforeseen_error_is_one_line_without_its_text(project: Path) -> None:
-    # A folder where the secret's file should be is nothing anybody foresaw.
-    (project / ".holdfast" / "secret").mkdir(parents=True)
     assert holdfast(project, "db", "upgrade").returncode == 0
-    (project / "orders.csv").write_text("order_id,customer_id,ordered_at,total\n")
-    done = holdfast(project, "import", "orders", "orders.csv")
+    # A table that somebody dropped is nothing anybody foresaw.
+    with closing(sqlite3.connect(project / ".holdfast" / "holdfast.db")) as database:
+        database.execute("DROP TABLE runs")
+    done = holdfast(project, "status")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("unexpected IsADirectoryError at holdfast/settings.py:")
+    assert done.stderr.startswith("unexpected OperationalError at holdfast/store/")
     assert done.stderr.endswith("; HOLDFAST_DEBUG=1 shows more\n")
     assert len(done.stderr.splitlines()) == 1
-    debugged = holdfast(project, "import", "orders", "orders.csv", HOLDFAST_DEBUG="1")
-    assert "Traceback" in debugged.stderr
+    assert "Traceback" in holdfast(project, "status", HOLDFAST_DEBUG="1").stderr
 
 
 def test_help_is_there_at_once_and_loads_nothing_heavy(tmp_path: Path) -> None:

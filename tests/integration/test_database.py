@@ -10,12 +10,12 @@ from holdfast.tables import from_microseconds, suppressions
 def test_times_come_back_as_they_went_in(database: Database) -> None:
     moment = datetime(2026, 3, 29, 1, 30, 0, 123_456, tzinfo=UTC)
     with database.write() as connection:
-        connection.execute(
-            insert(suppressions).values(kind="email", address_key="a@b.c", reason="bounced", created_at=moment)
-        )
+        row = {"kind": "email", "address_key": "a@b.c", "reason": "bounced", "created_at": moment}
+        connection.execute(insert(suppressions).values(row))
     with database.read() as connection:
         assert connection.scalar(select(suppressions.c.created_at)) == moment
-        assert connection.scalar(select(suppressions.c.reason).where(suppressions.c.created_at >= moment)) == "bounced"
+        since = select(suppressions.c.reason).where(suppressions.c.created_at >= moment)
+        assert connection.scalar(since) == "bounced"
 
 
 def test_a_time_without_a_zone_is_refused(database: Database) -> None:

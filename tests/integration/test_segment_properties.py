@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from holdfast.audience.rules import Rule
 from holdfast.store.database import Database
-from holdfast.store.segments import PEOPLE, RuleContext, audience_statement, compile_rule, rollup_serves
+from holdfast.store.segments import PEOPLE, RuleContext, audience_statement, compile_rule
 from holdfast.tables import customers
 from tests.integration import rule_oracle as oracle
 
@@ -149,7 +149,6 @@ def test_sql_selects_whom_a_plain_evaluation_selects(
     parsed = [Rule.model_validate(rule) for rule in written]
     with database.write() as connection:
         oracle.store(connection, population)
-        assert rollup_serves(connection, oracle.LATE)
         for moment in (
             context,
             replace(context, rollup=False),

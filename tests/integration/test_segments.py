@@ -28,10 +28,9 @@ from holdfast.store.segments import (
     count_each,
     draw_expression,
     explain_customer,
-    rollup_serves,
 )
 from holdfast.tables import customers, metadata
-from tests.integration.rule_oracle import EARLY, LATE, SECRET, THRESHOLDS, Order, Person, Population, store
+from tests.integration.rule_oracle import LATE, SECRET, THRESHOLDS, Order, Person, Population, store
 
 CONTEXT = RuleContext(LATE, THRESHOLDS, SECRET, {})
 DAY = timedelta(days=1)
@@ -188,15 +187,6 @@ def test_windows_of_ten_thousand_years_are_windows(database: Database) -> None:
     fill(database, person(1, order(700)), person(2))
     assert matching(database, {"orders.last": {"within": "999999w"}}) == [1]
     assert matching(database, {"orders.last": {"before": "999999w"}}) == []
-
-
-def test_the_rollup_serves_only_moments_after_its_last_order(database: Database) -> None:
-    with database.read() as connection:
-        assert rollup_serves(connection, EARLY)
-    fill(database, person(1, order(300), order(10)))
-    with database.read() as connection:
-        assert rollup_serves(connection, LATE - 10 * DAY)
-        assert not rollup_serves(connection, LATE - 11 * DAY)
 
 
 @pytest.mark.parametrize("rollup", [True, False])
