@@ -9,7 +9,7 @@
     ├── RenderError            one customer's message cannot be rendered
     ├── ChannelError
     │   ├── ChannelUnavailable nothing was taken; the channel needs an operator (bad credentials, wrong host)
-    │   └── BatchRefused       nothing was taken because of something inside the batch; smaller batches may pass
+    │   └── BatchRefused       nothing was taken because of something in the batch; smaller ones may pass
     ├── RunError               a run is not in a state that allows what was asked
     └── OrchestrationError     the Prefect server, a work pool or a deployment is missing or does not answer
 

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from holdfast.report import RunStatus, Why
 
 
-def _encodable(text: str) -> str:
+def _encodable(text: str | None) -> str | None:
     """Refuses what no database takes: bytes of the command line that are not text in UTF-8."""
     try:
-        text.encode()
+        (text or "").encode()
     except UnicodeEncodeError:
         raise typer.BadParameter("this is not text in UTF-8") from None
     return text
@@ -139,18 +139,30 @@ def why(
     context: typer.Context,
     campaign: CampaignName,
     customer: Annotated[
-        str,
-        typer.Argument(metavar="CUSTOMER", help="The customer's id, as imported.", callback=_encodable),
-    ],
+        str | None,
+        typer.Argument(metavar="[CUSTOMER]", help="The customer's id, as imported.", callback=_encodable),
+    ] = None,
     as_of: AsOf = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say why a customer got what they got, or nothing: every decision, and the rule part by part."""
+    """Say why a customer got what they got, or nothing: every decision, and the rule part by part.
+
+    Without a customer: how many customers each part of the rule matches.
+    """
     from holdfast import report
 
     with context.obj.workspace() as ws:
-        told = report.why(ws, campaign, customer, _moment(ws, as_of) or datetime.now(UTC))
-    if as_json:
+        moment = _moment(ws, as_of) or datetime.now(UTC)
+        if customer is None:
+            counted = report.why_anyone(ws, campaign, moment)
+        else:
+            told = report.why(ws, campaign, customer, moment)
+    if customer is None and as_json:
+        print_json([asdict(part) for part in counted])
+    elif customer is None:
+        for part in counted:
+            typer.echo(f"{part.customers:>12,}  {'  ' * part.depth}{part.words}")
+    elif as_json:
         print_json(asdict(told))
     else:
         _print_why(told)

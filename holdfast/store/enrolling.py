@@ -40,7 +40,7 @@ from holdfast.tables import UtcTime, customers, enrollments, messages, runs
 from holdfast.units import DailyWindow
 
 # Customers judged in one write transaction: keeps each under a second, so that a webhook gets in between.
-SLICE = 20_000
+SLICE = 10_000
 
 
 def enroll(

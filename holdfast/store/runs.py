@@ -194,7 +194,7 @@ def next_due(connection: Connection, campaign: str, resend_after: timedelta | No
 def settle_states(database: Database, campaign: str, keep_doubtful: bool, now: datetime) -> list[str]:
     """Moves runs to their end: nothing left to do makes `done`, nothing in flight makes `stopped`.
 
-    A run that was done is `running` again where the end of a doubt, or a late outcome, left a message to send.
+    A run that was done is `running` again where the end of a doubt, or a late outcome, left one to send.
     `keep_doubtful`: a run with messages in doubt is not done, because policy will plan them again. Returns
     the occurrences that are done now.
     """
