@@ -49,7 +49,7 @@ _SENDER_STATUSES = frozenset(("5.1.7", "5.1.8"))
 _LOGIN_WANTED = 530
 
 
-class ServerNotReady(Exception):  # noqa: N818 - a state, not a fault; never leaves the channel
+class ServerNotReady(Exception):
     """No connection at the moment; nothing was taken. `detail` is a code or a word of ours."""
 
     def __init__(self, detail: str) -> None:

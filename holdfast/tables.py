@@ -126,9 +126,7 @@ consents = Table(
     Column("evidence", Text, nullable=False),
     Column("recorded_at", UtcTime, nullable=False),
     _one_of("purpose", ("marketing", "transactional"), "purpose"),
-    Index(
-        "ix_consents_latest", "customer_id", "kind", "purpose", "recorded_at", "id", "granted"
-    ),
+    Index("ix_consents_latest", "customer_id", "kind", "purpose", "recorded_at", "id", "granted"),
 )
 
 suppressions = Table(
@@ -260,18 +258,23 @@ enrollments = Table(
     CheckConstraint("(arm IS NULL) = (entry IS NULL)", name="entry_has_arm"),
     CheckConstraint("(arm IS NULL) = (reason IS NOT NULL)", name="reason_if_turned_away"),
     CheckConstraint("(next_step IS NULL) = (due_at IS NULL)", name="step_has_time"),
-    Index("ix_enrollments_due", "run_id", "due_at", postgresql_where=text("due_at IS NOT NULL"),
-          sqlite_where=text("due_at IS NOT NULL")),
+    Index(
+        "ix_enrollments_due",
+        "run_id",
+        "due_at",
+        postgresql_where=text("due_at IS NOT NULL"),
+        sqlite_where=text("due_at IS NOT NULL"),
+    ),
 )
 
 MESSAGE_STATES = (
-    "planned",    # -> leased, skipped, cancelled
-    "leased",     # -> sending, skipped, cancelled; -> planned when the lease ran out or the window closed
-    "sending",    # -> accepted, rejected, in_doubt; -> planned when the provider did not take it
-    "accepted",   # taken by the provider: the end, until responses come
-    "rejected",   # refused for good; a fallback may follow as the next rank
-    "in_doubt",   # -> accepted by proof; -> planned by proof that it was never taken, or by policy
-    "skipped",    # decided against, with the reason
+    "planned",  # -> leased, skipped, cancelled
+    "leased",  # -> sending, skipped, cancelled; -> planned when the lease ran out or the window closed
+    "sending",  # -> accepted, rejected, in_doubt; -> planned when the provider did not take it
+    "accepted",  # taken by the provider: the end, until responses come
+    "rejected",  # refused for good; a fallback may follow as the next rank
+    "in_doubt",  # -> accepted by proof; -> planned by proof that it was never taken, or by policy
+    "skipped",  # decided against, with the reason
     "cancelled",  # the run was ended by an operator
 )
 LIVE_STATES = ("planned", "leased", "sending", "accepted", "in_doubt")
@@ -307,12 +310,24 @@ messages = Table(
     UniqueConstraint("enrollment_id", "step", "rank"),
     _one_of("state", MESSAGE_STATES, "state"),
     CheckConstraint("(state IN ('leased', 'sending')) = (lease_owner IS NOT NULL)", name="lease"),
-    Index("uq_messages_live", "enrollment_id", "step", unique=True,
-          postgresql_where=_LIVE, sqlite_where=_LIVE),
-    Index("ix_messages_planned", "run_id", "channel", "due_at", "id",
-          postgresql_where=text("state = 'planned'"), sqlite_where=text("state = 'planned'")),
-    Index("ix_messages_leases", "lease_expires_at",
-          postgresql_where=text("lease_owner IS NOT NULL"), sqlite_where=text("lease_owner IS NOT NULL")),
+    Index(
+        "uq_messages_live", "enrollment_id", "step", unique=True, postgresql_where=_LIVE, sqlite_where=_LIVE
+    ),
+    Index(
+        "ix_messages_planned",
+        "run_id",
+        "channel",
+        "due_at",
+        "id",
+        postgresql_where=text("state = 'planned'"),
+        sqlite_where=text("state = 'planned'"),
+    ),
+    Index(
+        "ix_messages_leases",
+        "lease_expires_at",
+        postgresql_where=text("lease_owner IS NOT NULL"),
+        sqlite_where=text("lease_owner IS NOT NULL"),
+    ),
     Index("ix_messages_sent", "customer_id", "sent_at", postgresql_where=_SENT, sqlite_where=_SENT),
 )
 

@@ -15,7 +15,7 @@ from holdfast.tables import metadata
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """A skipped test is a failed one: PostgreSQL, Prefect and Chromium are there, or the gate is not passed."""
+    """A skipped test is a failed one: PostgreSQL and Prefect are there, or the gate is not passed."""
     reporter = session.config.pluginmanager.getplugin("terminalreporter")
     if reporter is not None and reporter.stats.get("skipped") and exitstatus == 0:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

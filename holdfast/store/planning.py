@@ -203,7 +203,7 @@ def step_messages(
     due_at: ColumnElement[Any] = literal(now, UtcTime)
     closes_at: ColumnElement[Any] = cast(null(), UtcTime)
     if zones is not None:
-        joined = found.join(zones, zones.c.zone == found.c.zone)
+        joined = found.outerjoin(zones, zones.c.zone == found.c.zone)
         due_at, closes_at = zones.c.due_at, zones.c.closes_at
     return select(
         found.c.enrollment_id,

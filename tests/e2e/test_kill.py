@@ -5,19 +5,20 @@ HOLDFAST_KILLS=200 kills so many senders on each database instead of the usual n
 
 from __future__ import annotations
 
+import asyncio
 import json
 import multiprocessing
 import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from sqlalchemy import func, insert, select, update
@@ -41,6 +42,7 @@ from tests.servers.smtp_server import SmtpServer
 
 KILLS = int(os.environ.get("HOLDFAST_KILLS", "14"))
 CUSTOMERS = 600
+RANDOM = ""
 LIVES_A_KILL = 5
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 IN_FLIGHT = AT_ONCE * BATCH
@@ -50,34 +52,58 @@ processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["tests.e2e.kill.driver"])
 
 
-@dataclass
-class Sink:
-    """The provider's process."""
+class Provider(Protocol):
+    """Where the messages arrive."""
 
-    process: subprocess.Popen[bytes]
     port: int
-    journal: Path
 
     def hold(self, nth: int) -> None:
-        """Makes it hold its answer to the n-th batch from now; 0: to none."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(b"%d\n" % nth)
-        assert self.said() == b"ready"
+        """Makes it hold its answer to the n-th call from now, when it has taken it; 0: to none."""
 
     @property
-    def out(self) -> Any:
-        return self.process.stdout
+    def held(self) -> int:
+        """A file descriptor that can be read from once it holds an answer."""
 
-    def said(self) -> bytes:
-        line: bytes = self.out.readline()
-        return line.strip()
+    def let_go(self) -> None:
+        """Reads that it held, after it did."""
 
     @property
     def taken(self) -> list[int]:
-        """The ids of the messages it has, in the order they came, as often as they came."""
+        """The ids of the messages it has, as often as they came."""
+
+
+@dataclass
+class Sink:
+    """The batch provider, in its own process."""
+
+    process: subprocess.Popen[bytes]
+    journal: Path
+
+    def __post_init__(self) -> None:
+        self.port = int(self._said())
+
+    def hold(self, nth: int) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"%d\n" % nth)
+        assert self._said() == "ready"
+
+    @property
+    def held(self) -> int:
+        assert self.process.stdout is not None
+        return self.process.stdout.fileno()
+
+    def let_go(self) -> None:
+        assert self._said() == "held"
+
+    @property
+    def taken(self) -> list[int]:
         signer = Signer(SECRET)
         lines = self.journal.read_text().splitlines()
         return [signer.verify("message", json.loads(line)[0]) for line in lines]
+
+    def _said(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().decode().strip()
 
 
 @pytest.fixture
@@ -85,12 +111,44 @@ def sink(tmp_path: Path) -> Iterator[Sink]:
     journal = tmp_path / "journal"
     command = [sys.executable, "-m", "tests.e2e.kill.sink", str(journal)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
-        opened = Sink(process, 0, journal)
-        opened.port = int(opened.said())
-        yield opened
+        yield Sink(process, journal)
         assert process.stdin is not None
         process.stdin.close()
         assert process.wait(30) == 0
+
+
+class MailProvider(SmtpServer):
+    """A mail server that can hold its answer to a letter it has taken."""
+
+    def __init__(self) -> None:
+        self.held, self._told = os.pipe()
+        self._until_held = 0
+        super().__init__()
+
+    def hold(self, nth: int) -> None:
+        self._until_held = nth
+
+    def let_go(self) -> None:
+        assert os.read(self.held, 1) == b"!"
+
+    async def handle_DATA(self, *call: Any) -> str:  # noqa: N802
+        answer = await super().handle_DATA(*call)
+        self._until_held -= 1
+        if self._until_held == 0:
+            os.write(self._told, b"!")
+            await asyncio.Event().wait()  # cancelled when the connection ends
+        return answer
+
+    @property
+    def taken(self) -> list[int]:
+        signer = Signer(SECRET)
+        keys = [str(mail.parsed["Message-ID"]).strip("<>").rpartition("@")[0] for mail in self.mails]
+        return [signer.verify("message", key) for key in keys]
+
+    def close(self) -> None:
+        super().close()
+        os.close(self.held)
+        os.close(self._told)
 
 
 @dataclass
@@ -99,33 +157,39 @@ class Lives:
 
     life: Life
     database: Database
+    provider: Provider
     random: Random
     killed_at: Counter[str] = field(default_factory=Counter)
     occurrence: int = 1
 
-    def kill(self, point: str, held: Any = None) -> None:
+    def kill(self, point: str) -> None:
         """One sender, killed at the point, or at a random moment for none; starts as many as that takes."""
         if point in ("between slices", "inside a slice"):
             self.occurrence += 1
         for _ in range(LIVES_A_KILL):
-            if self._killed(point, held):
+            if self._killed(point):
                 return
             self.occurrence += 1
         pytest.fail(f"{LIVES_A_KILL} senders came to their end without reaching {point!r}")
 
-    def _killed(self, point: str, held: Any) -> bool:
+    def _killed(self, point: str) -> bool:
+        """Whether it was killed, not done before."""
+        if point == "mid-response":
+            self.provider.hold(self.random.randint(1, 8))
         with self._process(point) as (process, pipe):
-            if not point:
-                pipe.poll(self.random.uniform(0.0, 0.3))
+            if point:
+                wait([pipe, self.provider.held])
             else:
-                wait([pipe] if held is None else [pipe, held])
-            is_at_work = not pipe.poll() or pipe.recv() != "done"
-            if is_at_work:
-                process.kill()
-        if is_at_work:
-            self.killed_at[point] += 1
-            self.take_stock()
-        return is_at_work
+                pipe.poll(self.random.uniform(0.0, 0.3))
+            if pipe.poll() and pipe.recv() == "done":
+                self.provider.hold(0)
+                return False
+            process.kill()
+        if point == "mid-response":
+            self.provider.let_go()
+        self.killed_at[point] += 1
+        self.take_stock()
+        return True
 
     def take_stock(self) -> None:
         """The dead one's leases have run out. What is in doubt of it were calls in flight."""
@@ -219,45 +283,61 @@ def ledger_ids(database: Database) -> dict[tuple[str, str | None], set[int]]:
     return found
 
 
-def test_killed_senders_repeat_nothing_and_lose_nothing(database: Database, sink: Sink, tmp_path: Path) -> None:
-    populate(database, tmp_path, "sms", refused=True)
-    location = database.engine.url.render_as_string(hide_password=False)
-    lives = Lives(Life(tmp_path, location, sink.port, ""), database, Random(20_260_603))
-    moments = (*POINTS, *[""] * 5)
-    for number in range(KILLS):
-        point = moments[number % len(moments)]
-        if point == "mid-response":
-            sink.hold(lives.random.randint(1, 8))
-            lives.kill(point, sink.out)
-            sink.said()
-        else:
-            lives.kill(point)
+def kill_and_finish(lives: Lives, moments: Sequence[str], kills: int) -> tuple[set[int], set[int]]:
+    """Kills so many senders at these moments in turn, lets the last one finish, and compares what arrived
+    with the ledger: (ids at the provider, ids in doubt)."""
+    for number in range(kills):
+        lives.kill(moments[number % len(moments)])
     lives.finish()
+    assert [moment for moment in moments if not lives.killed_at[moment]] == [], "never killed there"
+    assert lives.killed_at.total() == kills
 
-    assert [point for point in POINTS if not lives.killed_at[point]] == [], "never killed there"
-    assert lives.killed_at.total() == KILLS
-    taken = sink.taken
+    taken = lives.provider.taken
     assert len(set(taken)) == len(taken), "a message went out twice"
-    at_sink, found = set(taken), ledger_ids(database)
-    doubtful = found.pop(("in_doubt", "sender_lost"), set())
-    accepted, rejected = found.pop(("accepted", None)), found.pop(("rejected", "content"))
-    assert found == {}, "after a clean run nothing else is left"
-    assert accepted <= at_sink
-    assert rejected.isdisjoint(at_sink)
-    assert at_sink <= accepted | doubtful
-    assert len(doubtful) <= KILLS * IN_FLIGHT
-    everyone_is_enrolled_once_a_run_and_written_to(database)
+    arrived, found = set(taken), ledger_ids(lives.database)
+    doubtful = found.pop(("in_doubt", "sender_lost"))
+    accepted, rejected = found.pop(("accepted", None)), found.pop(("rejected", "content"), set())
+    assert found == {}, "something is left after a clean run"
+    assert accepted <= arrived <= accepted | doubtful
+    assert rejected.isdisjoint(arrived)
+    assert len(doubtful) <= kills * IN_FLIGHT
+    everyone_is_enrolled_once_a_run_and_written_to(lives.database)
+    return arrived, doubtful
+
+
+def test_killed_senders_repeat_nothing_and_lose_nothing(
+    database: Database, sink: Sink, tmp_path: Path
+) -> None:
+    populate(database, tmp_path, "sms", refused=True)
+    lives = Lives(Life(tmp_path, location(database), sink.port, ""), database, sink, Random(20_260_603))
+    arrived, doubtful = kill_and_finish(lives, (*POINTS, *[RANDOM] * 5), KILLS)
+    assert doubtful & arrived, "no kill came between the provider's taking and the ledger's writing"
+    assert doubtful - arrived, "no kill came between the ledger's writing and the provider's taking"
 
     # Who can ask the provider ends the doubt: what it has is accepted, what it never saw goes out now.
-    assert doubtful & at_sink, "no kill came between the provider's taking and the ledger"
-    assert doubtful - at_sink, "no kill came between the ledger and the provider's taking"
     lives.finish(lookup=True)
     taken = sink.taken
     assert len(set(taken)) == len(taken)
     found = ledger_ids(database)
     assert found.keys() == {("accepted", None), ("rejected", "content")}
     assert found["accepted", None] == set(taken)
-    assert at_sink & doubtful <= found["accepted", None]
+
+
+def test_killed_senders_of_mail_repeat_nothing_and_lose_nothing(tmp_path: Path) -> None:
+    database = Database(tmp_path / "holdfast.db")
+    populate(database, tmp_path, "email", refused=False)
+    with MailProvider() as server:
+        life = Life(tmp_path, location(database), server.port, "", adapter="smtp")
+        lives = Lives(life, database, server, Random(20_260_604))
+        moments = ("before the call", "mid-response", "before settle", RANDOM)
+        arrived, doubtful = kill_and_finish(lives, moments, min(KILLS, 6))
+    assert doubtful & arrived
+    assert doubtful - arrived
+    database.close()
+
+
+def location(database: Database) -> str:
+    return database.engine.url.render_as_string(hide_password=False)
 
 
 def everyone_is_enrolled_once_a_run_and_written_to(database: Database) -> None:

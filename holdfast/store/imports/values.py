@@ -47,7 +47,7 @@ _YES_NO = {
 }
 
 
-class Rejected(ValueError):  # noqa: N818 - what happens to the row; no failure of the import
+class Rejected(ValueError):
     """This row cannot be kept. The text says why, in words that hold nothing of the row."""
 
 

@@ -17,8 +17,7 @@ from typing import Any
 
 from sqlalchemy import event
 
-from channels import open_channel
-from channels.smtp import SmtpChannel
+from channels.smtp import SmtpChannel, SmtpSettings
 from holdfast.campaign.models import Campaign
 from holdfast.channel import Accepted, Capabilities, Channel, ChannelSettings, Message, Outcome, Retry
 from holdfast.content.library import Library
@@ -48,7 +47,7 @@ POINTS = (
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """What one process is to do, and where it is to stand still: at the point, the n-th time it gets there."""
+    """What one process is to do; it stands still at the point, the n-th time it gets there."""
 
     root: Path
     database: str
@@ -223,8 +222,17 @@ def live(life: Life, parent: Connection) -> None:
 
 
 def smtp_channel(port: int) -> Channel:
-    settings = {"host": "127.0.0.1", "port": port, "security": "none", "batch_size": BATCH, "concurrency": AT_ONCE}
-    return SmtpChannel("out", SmtpChannel.Settings.model_validate(settings))
+    return SmtpChannel(
+        "out",
+        SmtpSettings(
+            host="127.0.0.1",
+            port=port,
+            security="none",
+            batch_size=BATCH,
+            concurrency=AT_ONCE,
+            helo="test.example",
+        ),
+    )
 
 
 def now() -> datetime:

@@ -1,7 +1,7 @@
 """A provider in a process of its own: `python -m tests.e2e.kill.sink JOURNAL`.
 
-Speaks JSON lines over TCP. `{"send": [[key, address], …]}` takes a batch, whole or, because of an address with
-an exclamation mark, not at all. `{"lookup": [key, …]}` says which it has. Each key is written to the journal
+Speaks JSON lines over TCP. `{"send": [[key, address], …]}` takes a batch: whole or, because of an address
+with an exclamation mark, not at all. `{"lookup": [key, …]}` says which it has. Each key is written to the journal
 before the answer, so that the journal is what the recipients saw, whatever becomes of the sender. Prints its
 port. A line on its standard input makes it hold the answer to the batch after that many: it says `held`.
 """
@@ -28,8 +28,9 @@ class Sink:
         try:
             while line := await reader.readline():
                 request = json.loads(line)
-                answer = self.look_up(request["lookup"]) if "lookup" in request else self.take(request["send"])
-                if self.until_held and "taken" in answer and "send" in request:
+                is_batch = "send" in request
+                answer = self.take(request["send"]) if is_batch else self.look_up(request["lookup"])
+                if self.until_held and "taken" in answer:
                     self.until_held -= 1
                     if not self.until_held:
                         print("held", flush=True)
