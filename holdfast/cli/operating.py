@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -33,9 +34,13 @@ def deploy(context: typer.Context, as_json: AsJson = False) -> None:
 
 def up(context: typer.Context) -> None:
     """Run everything on this machine until Ctrl-C: Prefect's server, the deployments, a worker."""
+    session: Session = context.obj
     deploy(context)
-    from holdfast.orchestration import running, worker
+    from holdfast.orchestration import follow_ups, running, worker
 
+    with session.workspace() as ws:
+        for name in follow_ups.pick_up(ws, datetime.now(UTC)):
+            typer.echo(f"{name}: goes on with what waits when it is due", err=True)
     typer.echo(f"Prefect UI: {running.ui_url()}\nworking; Ctrl-C stops at the next batch", err=True)
     worker.work(lambda message: typer.echo(message, err=True))
 

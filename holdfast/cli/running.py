@@ -206,7 +206,7 @@ def preview(
             written.append(str(path))
     if page.subject:
         typer.echo(f"Subject: {page.subject}\n")
-    typer.echo(page.text)
+    typer.echo(page.text.rstrip())
     typer.echo(f"written: {', '.join(written)}", err=True)
 
 
@@ -214,7 +214,7 @@ def preview(
 
 
 def _moment(ws: Workspace, text: str | None) -> datetime | None:
-    """A time as people write it, in the business's zone unless it names another."""
+    """A time as people write it, in the business's zone unless it names another; in UTC."""
     if text is None:
         return None
     from zoneinfo import ZoneInfo
@@ -226,7 +226,8 @@ def _moment(ws: Workspace, text: str | None) -> datetime | None:
         raise typer.BadParameter(what, param_hint="'--as-of'") from None
     if not 1900 <= moment.year < 2200:
         raise typer.BadParameter(f"{text!r} is in no year of a business", param_hint="'--as-of'")
-    return moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(ws.project.business.timezone))
+    zone = ZoneInfo(ws.project.business.timezone)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
 
 
 def _facts(found: list[RunStatus]) -> dict[str, object]:

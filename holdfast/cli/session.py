@@ -46,7 +46,7 @@ class Session:
         """The project's secret. Raises SettingsError."""
         from holdfast.settings import project_secret
 
-        return project_secret(self.project, read_block)
+        return project_secret(self.project, self.read_block)
 
     @property
     def root(self) -> Path:
@@ -58,7 +58,7 @@ class Session:
         """The whole project, opened. Raises ProblemsFound with everything that is wrong in its files."""
         from holdfast.wiring import open_workspace
 
-        ws = open_workspace(self.root, read_block)
+        ws = open_workspace(self.root, self.read_block)
         try:
             yield ws
         finally:
@@ -70,6 +70,13 @@ class Session:
 
         return ensure_server(self.root / ".holdfast" / "prefect")
 
+    def read_block(self, name: str) -> str:
+        """The value of a Prefect Secret block; only now is Prefect imported, and a server needed."""
+        self.prefect()
+        from holdfast.orchestration import blocks
+
+        return blocks.read_block(name)
+
     @contextmanager
     def database(self, *, of_any_schema: bool = False) -> Iterator[Database]:
         """The project's database, closed in the end. Raises StoreError where it cannot be used."""
@@ -77,20 +84,13 @@ class Session:
         from holdfast.store import schema
         from holdfast.store.database import Database
 
-        database = Database(database_location(self.project, read_block))
+        database = Database(database_location(self.project, self.read_block))
         try:
             if not of_any_schema:
                 schema.ensure(database)
             yield database
         finally:
             database.close()
-
-
-def read_block(name: str) -> str:
-    """The value of a Prefect Secret block; imports Prefect only now."""
-    from holdfast.orchestration import blocks
-
-    return blocks.read_block(name)
 
 
 def print_json(value: Any) -> None:

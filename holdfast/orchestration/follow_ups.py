@@ -64,7 +64,10 @@ def next_moment(ws: Workspace, campaign: str, now: datetime) -> datetime | None:
 
 
 def pick_up(ws: Workspace, now: datetime) -> list[str]:
-    """Schedules a follow-up for each deployed campaign that a lost worker left without one; their names."""
+    """Sees to a follow-up for each deployed campaign where something waits; their names.
+
+    A worker that was lost may have left one without.
+    """
     return [
         name
         for name in sorted(ws.sources)

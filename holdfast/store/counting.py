@@ -129,7 +129,7 @@ def count_plan(
 
 
 def _count_entries(
-    connection: Connection, waterfall: Waterfall, counted: Select[str | None, str | None, int]
+    connection: Connection, waterfall: Waterfall, counted: Select[tuple[str | None, str | None, int]]
 ) -> None:
     for arm, reason, n in connection.execute(counted):
         waterfall.entries[arm or reason or ""] += n

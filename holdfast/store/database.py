@@ -132,12 +132,20 @@ class Database:
         try:
             connection = self.engine.connect()
         except DBAPIError:
-            raise DatabaseUnreachable(
-                f"the database at {self.engine.url.render_as_string(hide_password=True)} does not answer",
-                hint="start it, or correct HOLDFAST_DATABASE_URL",
-            ) from None
+            raise self._unreachable("does not answer") from None
         with connection:
-            yield connection
+            try:
+                yield connection
+            except DBAPIError as error:
+                if error.connection_invalidated:
+                    raise self._unreachable("broke the connection") from None
+                raise
+
+    def _unreachable(self, what: str) -> DatabaseUnreachable:
+        return DatabaseUnreachable(
+            f"the database at {self.engine.url.render_as_string(hide_password=True)} {what}",
+            hint="start it, or correct HOLDFAST_DATABASE_URL",
+        )
 
     def rows(self, records: Sequence[Sequence[Any]], **columns: TypeEngine[Any]) -> Subquery:
         """Records as a FROM clause with these columns, sent as one JSON parameter however many there are.

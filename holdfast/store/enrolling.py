@@ -283,7 +283,7 @@ def reopen(
             ).all()
             if not pairs:
                 return moved
-            zones = openings_of(pairs, window, business_zone, now)
+            zones = openings_of(connection, pairs, window, business_zone, now)
             moved += connection.execute(
                 update(messages)
                 .where(

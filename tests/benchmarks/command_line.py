@@ -60,12 +60,12 @@ def _write_project(folder: Path) -> None:
 
 def _time(command: list[str]) -> Taken:
     start = perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} ended with exit code {process.returncode}")
-    return Taken(perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+    return Taken(perf_counter() - start, used.ru_utime + used.ru_stime)
 
 
 def _prefect_modules(command: list[str]) -> int:

@@ -79,7 +79,8 @@ def _insert_bare(database: Database, path: Path) -> Taken:
         path.open(encoding="utf-8", newline="") as file,
     ):
         ids = dict(connection.execute(select(customers.c.external_id, customers.c.id)).tuples().all())
-        connection.connection.cursor().executemany(_INSERT, _rows(csv.reader(file), ids))
+        cursor: Any = connection.connection.cursor()
+        cursor.executemany(_INSERT, _rows(csv.reader(file), ids))
     return elapsed()
 
 

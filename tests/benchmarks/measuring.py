@@ -33,11 +33,12 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What something took: seconds on the wall, seconds of CPU, and the most memory held at once, in MB."""
+    """What something took: seconds on the wall, seconds of CPU, and the most memory held at once, in MB
+    (0: not known)."""
 
     wall: float
     cpu: float
-    megabytes: float
+    megabytes: float = 0.0
 
 
 @contextmanager
@@ -72,9 +73,10 @@ def measure(rounds: int, units: int, **subjects: Callable[[], Taken]) -> dict[st
     }
     for name, each in taken.items():
         spread = ", ".join(f"{go.wall:.2f}" for go in goes[name])
+        speed = f"{units / each.wall:11,.0f}/s" if units > 1 else ""
+        peak = f"{each.megabytes:6.0f} MB peak" if each.megabytes else ""
         print(
-            f"  {name.replace('_', ' '):22}{each.wall:8.2f} s {units / each.wall:11,.0f}/s"
-            f"{each.cpu:8.2f} s CPU {each.megabytes:6.0f} MB peak   ({spread})",
+            f"  {name.replace('_', ' '):22}{each.wall:8.2f} s{speed}{each.cpu:8.2f} s CPU{peak}   ({spread})",
             flush=True,
         )
     return taken

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 from holdfast.store.database import Database
-from holdfast.store.imports import import_file
+from holdfast.store.imports import Kind, import_file
 from holdfast.store.profiles import refresh_profiles
 from holdfast.tables import (
     addresses,
@@ -75,7 +75,12 @@ def _import_cdnow(location: str | Path) -> None:
     metadata.create_all(database.engine)
     with TemporaryDirectory(prefix="holdfast-cdnow-") as folder:
         files = write_cdnow(Path(folder))
-        for kind, path in (("customers", files.customers), ("orders", files.orders), ("lines", files.lines)):
+        paths: dict[Kind, Path] = {
+            "customers": files.customers,
+            "orders": files.orders,
+            "lines": files.lines,
+        }
+        for kind, path in paths.items():
             report = import_file(database, project(), SECRET, kind, path, now=CDNOW_END)
             if report.rejected:
                 raise SystemExit(f"{report.rejected} {kind} were rejected: {report.reasons}")

@@ -146,7 +146,9 @@ def _bare_loop(enrolled: _Enrolled, sink: Sink) -> Taken:
         needs = ws.needs(campaign.steps[0], "email")
         with database.write() as connection:
             _sent.create(connection)
-            todo = connection.execute(select(messages.c.id, messages.c.customer_id)).all()
+            todo = connection.execute(
+                select(messages.c.id, messages.c.customer_id).where(messages.c.state == "planned")
+            ).all()
         with stopwatch() as elapsed:
             composer = Composer(ws.library, ws.signer, ws.project.brand)
             content = content_of(campaign, campaign.steps[0], None)

@@ -12,7 +12,7 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, ClassVar
 
 from holdfast.channel import Accepted, Capabilities, Channel, ChannelSettings, Message, Outcome, Skeleton
 
@@ -96,7 +96,8 @@ class Sink:
         if not hasattr(self._local, "connection"):
             self._local.connection = HTTPConnection("127.0.0.1", self._port, timeout=60)
         self._local.connection.request(method, "/", body)
-        return self._local.connection.getresponse().read()
+        answer: bytes = self._local.connection.getresponse().read()
+        return answer
 
 
 @contextmanager
@@ -152,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
 class SinkChannel:
     """The sink as a channel for email, in batches."""
 
-    Settings = ChannelSettings
+    Settings: ClassVar[type[ChannelSettings]] = ChannelSettings
     capabilities = Capabilities(kind="email", html=True, batch_size=BATCH)
 
     def __init__(self, name: str, settings: Any) -> None:

@@ -33,6 +33,7 @@ from holdfast.delivery import Workspace
 from holdfast.errors import RunError
 from holdfast.orchestration.blocks import read_block
 from holdfast.orchestration.deployments import deploy, find_deployment
+from holdfast.orchestration.follow_ups import pick_up
 from holdfast.orchestration.running import run_deployed, run_now
 from holdfast.store.imports import import_file
 from holdfast.tables import messages, runs
@@ -273,6 +274,17 @@ def test_with_a_deployment_the_next_step_is_one_scheduled_follow_up(
     assert (
         follow_up.state.state_details.scheduled_time.date() == (datetime.now(UTC) + timedelta(days=4)).date()
     )
+    assert follow_up.parameters["follow_up"] is True
+
+
+def test_what_a_lost_worker_left_without_a_follow_up_is_picked_up_once(
+    shop: Shop, client: SyncPrefectClient
+) -> None:
+    run_now(shop.root, "later", key="june")
+    shop.deploy("later")
+    for _ in range(2):
+        assert pick_up(shop.workspace, datetime.now(UTC)) == ["later"]
+    [follow_up] = runs_of(client, "later")
     assert follow_up.parameters["follow_up"] is True
 
 

@@ -7,7 +7,16 @@ from datetime import datetime
 from threading import Lock
 from typing import Any
 
-from holdfast.channel import Accepted, Capabilities, ChannelSettings, Message, Outcome, Retry
+from holdfast.channel import (
+    Accepted,
+    Capabilities,
+    ChannelSettings,
+    Message,
+    Outcome,
+    Retry,
+    require_fit,
+)
+from holdfast.errors import ChannelUnavailable
 
 Script = Callable[[Sequence[Message]], list[Outcome]]
 
@@ -38,6 +47,7 @@ class ScriptedChannel:
         self.calls: list[list[Message]] = []
         self.taken: list[str] = []
         self._lock = Lock()
+        self._is_closed = False
 
     @classmethod
     def describe(cls, settings: Any) -> Capabilities:
@@ -50,22 +60,26 @@ class ScriptedChannel:
         )
 
     def send(self, batch: Sequence[Message]) -> list[Outcome]:
+        if self._is_closed:
+            raise ChannelUnavailable(f"channel {self.name!r} is closed")
+        require_fit(self.name, self.capabilities, batch)
         with self._lock:
             self.calls.append(list(batch))
         outcomes = self.script(batch)
         with self._lock:
-            self.taken += [
-                message.key
-                for message, outcome in zip(batch, outcomes, strict=True)
-                if isinstance(outcome, Accepted)
-            ]
+            for message, outcome in zip(batch, outcomes, strict=True):
+                is_repeated = self.capabilities.idempotent and message.key in self.taken
+                if isinstance(outcome, Accepted) and not is_repeated:
+                    self.taken.append(message.key)
         return outcomes
 
     def lookup(self, keys: Sequence[str], since: datetime) -> dict[str, Outcome]:
+        if not self.capabilities.lookup:
+            return {}
         return {key: Accepted() if key in self.taken else Retry() for key in keys}
 
     def close(self) -> None:
-        pass
+        self._is_closed = True
 
     @property
     def addresses(self) -> list[str]:

@@ -1,9 +1,11 @@
 """A provider in a process of its own: `python -m tests.e2e.kill.sink JOURNAL`.
 
 Speaks JSON lines over TCP. `{"send": [[key, address], …]}` takes a batch: whole or, because of an address
-with an exclamation mark, not at all. `{"lookup": [key, …]}` says which it has. Each key is written to the journal
-before the answer, so that the journal is what the recipients saw, whatever becomes of the sender. Prints its
-port. A line on its standard input makes it hold the answer to the batch after that many: it says `held`.
+with an exclamation mark, not at all. `{"lookup": [key, …]}` says which of them it has. A batch is in the
+journal before it is answered, so that the journal is what the recipients saw, whatever becomes of the sender.
+
+Prints its port. A number on its standard input makes it hold its answer to the batch that it takes so many
+batches from then (0: to none); it says `ready`, and `held` when it does.
 """
 
 from __future__ import annotations
