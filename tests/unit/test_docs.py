@@ -65,14 +65,16 @@ COMMANDS = dict(commands())
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_is_documented_with_its_options(name: str) -> None:
+def test_every_command_is_documented_with_its_arguments_and_options(name: str) -> None:
     text = page("commands")
     of_command = section(text, name.split()[0] if name.startswith("import") else name)
     usage = next(line for line in of_command.splitlines() if line.startswith(f"    holdfast {name}"))
     for parameter in COMMANDS[name].params:
         if parameter.param_type_name == "option":
-            assert f"{parameter.opts[0]}" in usage, f"{name} {parameter.opts[0]}"
+            assert parameter.opts[0] in usage
             assert all(option in of_command + text.split("## validate")[0] for option in parameter.opts)
+        elif parameter.metavar:
+            assert parameter.metavar in usage
 
 
 def test_options_of_the_whole_program_are_documented() -> None:
