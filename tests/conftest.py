@@ -14,7 +14,6 @@ from sqlalchemy import text
 from holdfast.store.database import Database
 from holdfast.tables import metadata
 
-
 # A deadline would make a busy machine a failure. The gate judges a change by the same examples each time.
 settings.register_profile("holdfast", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("holdfast")

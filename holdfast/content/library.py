@@ -100,7 +100,7 @@ class Library:
         path = PurePosixPath(template)
         name = re.compile(rf"{re.escape(path.name)}\.{re.escape(kind)}(\.[\w-]+)?\.(mjml|html|txt)")
         folder = self.root / path.parent
-        found = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
+        found = [entry.name for entry in folder.iterdir() if entry.is_file()] if folder.is_dir() else []
         return sorted(
             str(path.parent / entry)
             for entry in found
@@ -139,9 +139,10 @@ class Library:
         locale = own or known_locale(self.business.locale) or "en"
         try:
             template = self.environment.get_template(name)
-        except TemplateError as error:
+        except (TemplateError, UnicodeDecodeError) as error:
+            reason = error if isinstance(error, TemplateError) else "not UTF-8 text"
             raise RenderError(
-                f"templates/{name} cannot be read: {error}", hint="run `holdfast validate`"
+                f"templates/{name} cannot be read: {reason}", hint="run `holdfast validate`"
             ) from None
         return TemplateFile(
             name,

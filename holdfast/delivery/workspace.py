@@ -17,6 +17,7 @@ from holdfast.campaign.models import Campaign, Step
 from holdfast.channel import Capabilities, Channel
 from holdfast.content.library import Library
 from holdfast.errors import RunError
+from holdfast.mistakes import closest
 from holdfast.settings import Project, SendPolicy
 from holdfast.store.contact import Route
 from holdfast.store.database import Database
@@ -72,8 +73,9 @@ class Workspace:
         try:
             return self.sources[name]
         except KeyError:
+            suggestion = closest(name, self.sources)
             raise RunError(
-                f"there is no campaign {name!r}",
+                f"there is no campaign {name!r}" + (f"; did you mean {suggestion!r}?" if suggestion else ""),
                 hint=f"known are: {', '.join(sorted(self.sources)) or 'none'}",
             ) from None
 
@@ -144,6 +146,7 @@ class Workspace:
     def step_plans(self, campaign: Campaign) -> list[StepPlan]:
         """What each of the campaign's steps means, in order."""
         policy = self.send_policy(campaign)
+        kinds = {route.kind for step in campaign.steps for route in self.routes(step)}
         return [
             StepPlan(
                 campaign,
@@ -153,6 +156,7 @@ class Workspace:
                 policy.window,
                 self.project.business.timezone,
                 self.secret,
+                tuple(sorted(kinds)),
             )
             for step in campaign.steps
         ]

@@ -78,6 +78,8 @@ class StepPlan:
     window: DailyWindow | None
     business_zone: str
     secret: bytes
+    # Of all the campaign's steps: withdrawing consent for any of them is unsubscribing from it.
+    kinds: tuple[str, ...]
 
 
 def entries(plan: EntryPlan, context: RuleContext, at: datetime, low: int, high: int) -> Select[Any]:
@@ -192,7 +194,7 @@ def step_messages(
             enrolled.c.customer_id,
             customers.c.draw,
             zone_key().label("zone"),
-            _reached_end(campaign, enrolled, now).label("end"),
+            _reached_end(plan, enrolled, now).label("end"),
             _condition(step.if_, context).label("matches"),
             over_cap(customers.c.id, plan.cap if campaign.is_marketing else None, now).label("over_cap"),
             *(problem.label(f"problem_{kind}") for kind, problem in problems.items()),
@@ -254,14 +256,16 @@ def _condition(rule: Rule | None, context: RuleContext) -> ColumnElement[bool]:
     return literal(True, Boolean) if rule is None else compile_rule(rule, context)
 
 
-def _reached_end(campaign: Campaign, enrolled: FromClause, now: datetime) -> ColumnElement[Any]:
+def _reached_end(plan: StepPlan, enrolled: FromClause, now: datetime) -> ColumnElement[Any]:
     """Which of `exit_when` has happened since the enrollment; NULL: none."""
+    campaign = plan.campaign
     ends: list[tuple[ColumnElement[bool], ColumnElement[str]]] = []
     if "converted" in campaign.exit_when and campaign.goal is not None:
         ends.append((_converted(campaign.goal, enrolled, now), literal("converted")))
     if "unsubscribed" in campaign.exit_when:
         withdrawn = exists().where(
             consents.c.customer_id == enrolled.c.customer_id,
+            consents.c.kind.in_(plan.kinds),
             consents.c.purpose == campaign.purpose,
             consents.c.granted.is_(False),
             consents.c.recorded_at > enrolled.c.enrolled_at,

@@ -83,9 +83,10 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("imported")
     write_project(folder)
     command = ["--project", str(folder), "import", "customers", str(folder / "customers.csv")]
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit, match="0"):
+    with pytest.MonkeyPatch.context() as patch:
         clear_settings(patch)
-        main(command)
+        with pytest.raises(SystemExit, match="0"):
+            main(command)
     return folder / ".holdfast"
 
 

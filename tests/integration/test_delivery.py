@@ -509,6 +509,7 @@ def test_who_converts_or_unsubscribes_gets_no_further_step(bench: Bench) -> None
     bench.clock.advance(days=1)
     bench.shop.order(ids[0], bench.clock.now)
     bench.shop.consent([ids[1]], "sms", granted=False)
+    bench.shop.consent([ids[2]], "telegram", granted=False)  # of no matter to this campaign
     bench.clock.advance(days=1)
     bench.dispatch()
     reasons = {row.customer_id: (row.state, row.reason) for row in bench.messages(step="second")}
@@ -636,7 +637,7 @@ def test_enrolling_goes_on_where_it_was_broken_off(bench: Bench, monkeypatch: py
 
 def test_an_unknown_campaign_is_an_error_that_names_the_known_ones(bench: Bench) -> None:
     bench.campaign("hello")
-    with pytest.raises(RunError, match="there is no campaign 'helo'") as raised:
+    with pytest.raises(RunError, match="there is no campaign 'helo'; did you mean 'hello'") as raised:
         open_run(bench.ws, "helo", "k1", NOW, NOW)
     assert raised.value.hint == "known are: hello"
 

@@ -51,6 +51,11 @@ def test_what_is_no_duration_is_refused(value: Any) -> None:
     assert refusal(Duration, value) == ("not a duration; expected a number and s, min, h, d or w, like 14d")
 
 
+def test_a_duration_that_leads_out_of_the_calendar_is_refused() -> None:
+    assert refusal(Duration, "999999w") == "longer than a century; expected at most 36500d"
+    assert parse_duration("36500d") == timedelta(days=36_500)
+
+
 @given(st.integers(0, 10**8))
 def test_a_duration_survives_being_written_and_read(seconds: int) -> None:
     duration = timedelta(seconds=seconds)
