@@ -81,6 +81,8 @@ def run_campaign(
                 name="Missed", message="missed: found too late, nobody was enrolled (on_missed: skip)"
             )
         delivery.open_run(ws, campaign, occurrence(key), as_of or now(), now())
+    # Before anything else: what a lost worker left, and doubt that has ended, may set a run going again.
+    delivery.settle(ws, campaign, now())
     if not (runs := running(ws, campaign)):
         return Completed(message="nothing to do: this campaign has no run that may send")
     try:

@@ -149,7 +149,7 @@ class RunStatus:
         return self.messages.get("in_doubt", 0)
 
 
-def status(ws: Workspace, name: str | None = None, latest: int = 10) -> list[RunStatus]:
+def status(ws: Workspace, now: datetime, name: str | None = None, latest: int = 10) -> list[RunStatus]:
     """The latest runs, of one campaign or of all, latest first."""
     if name is not None:
         ws.campaign(name)
@@ -160,7 +160,7 @@ def status(ws: Workspace, name: str | None = None, latest: int = 10) -> list[Run
         RunStatus(
             run,
             states.get(run.id, {}),
-            delivery.next_due(ws, run.campaign)
+            delivery.next_due(ws, run.campaign, now)
             if run.state == "running" and run.campaign in ws.sources
             else None,
         )

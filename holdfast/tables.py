@@ -328,6 +328,13 @@ messages = Table(
         postgresql_where=text("lease_owner IS NOT NULL"),
         sqlite_where=text("lease_owner IS NOT NULL"),
     ),
+    Index(
+        "ix_messages_in_doubt",
+        "run_id",
+        "sent_at",
+        postgresql_where=text("state = 'in_doubt'"),
+        sqlite_where=text("state = 'in_doubt'"),
+    ),
     Index("ix_messages_sent", "customer_id", "sent_at", postgresql_where=_SENT, sqlite_where=_SENT),
 )
 

@@ -129,7 +129,7 @@ def _show(session: Session, home: Path, runs: Mapping[str, Ended]) -> None:
     from holdfast.orchestration.running import ui_url
 
     with session.workspace() as ws:
-        for status in reversed(report.status(ws)):
+        for status in reversed(report.status(ws, datetime.now(UTC))):
             name, id_ = status.run.campaign, status.run.id
             print()
             show(f"{name}: from the rule to the messages", waterfall_table(report.waterfall(ws, id_)))

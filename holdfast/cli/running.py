@@ -103,7 +103,7 @@ def run(
             session.root, campaign, key=key, as_of=moment, resume=resume, on_progress=progress
         )
     with session.workspace() as ws:
-        latest = report.status(ws, campaign, latest=1)
+        latest = report.status(ws, datetime.now(UTC), campaign, latest=1)
         rows = report.waterfall(ws, latest[0].run.id) if latest else []
     if as_json:
         print_json({"state": ended.state, "message": ended.message, "url": ended.url} | _facts(latest))
@@ -126,7 +126,7 @@ def status(
     from holdfast import report
 
     with context.obj.workspace() as ws:
-        found = report.status(ws, campaign)
+        found = report.status(ws, datetime.now(UTC), campaign)
     if as_json:
         print_json(_facts(found))
     elif found:

@@ -36,12 +36,11 @@ def due(ws: Workspace, name: str, now: datetime) -> dict[str, int]:
         return runs.count_due(connection, name, now)
 
 
-def next_due(ws: Workspace, name: str) -> datetime | None:
-    """When the next thing of the campaign is due, a message or a step; None: nothing waits."""
-    campaign = ws.campaign(name)
-    resend_after = campaign.in_doubt_after if campaign.in_doubt == "resend" else None
+def next_due(ws: Workspace, name: str, now: datetime) -> datetime | None:
+    """When the next thing of the campaign is due, a message, a step or a doubt; None: nothing waits."""
+    doubt_ends_after = ws.doubt_ends_after(ws.campaign(name))
     with ws.database.read() as connection:
-        return runs.next_due(connection, name, resend_after)
+        return runs.next_due(connection, name, doubt_ends_after, now)
 
 
 def stop_runs(ws: Workspace, name: str, reason: str, now: datetime) -> int:

@@ -10,8 +10,9 @@ from holdfast.campaign.models import Campaign
 from holdfast.channel import Accepted, Outcome, Rejected, Retry
 from holdfast.delivery.planning import running
 from holdfast.delivery.workspace import Workspace
-from holdfast.store import enrolling, ledger, runs
-from holdfast.store.ledger import Doubtful, Settled
+from holdfast.store import doubt, enrolling, runs
+from holdfast.store.doubt import Doubtful
+from holdfast.store.ledger import Settled
 
 _LOOKED_UP_AT_ONCE = 1000
 
@@ -29,14 +30,14 @@ def settle(ws: Workspace, name: str, now: datetime) -> SettleResult:
     """Takes stock of the campaign: leases that ran out, doubt that can be ended, windows that closed, runs
     with nothing left to do."""
     campaign = ws.campaign(name)
-    ledger.reclaim(ws.database)
+    doubt.reclaim(ws.database)
     settled = sum(_settle_doubt(ws, campaign, channel, now) for channel in _channels(ws, campaign))
     window = ws.send_policy(campaign).window
     for run in running(ws, name):
         enrolling.reopen(ws.database, run, window, ws.project.business.timezone, now)
-    done = runs.settle_states(ws.database, name, campaign.in_doubt == "resend", now)
+    done = runs.settle_states(ws.database, name, ws.doubt_ends_after(campaign), now)
     with ws.database.read() as connection:
-        doubtful = ledger.count_in_doubt(connection, name)
+        doubtful = doubt.count_in_doubt(connection, name)
     return SettleResult(settled, doubtful, tuple(done))
 
 
@@ -55,42 +56,43 @@ def _settle_doubt(ws: Workspace, campaign: Campaign, channel: str, now: datetime
     settled = 0
     for page in _pages(ws, campaign.campaign, channel, before):
         if can.lookup:
-            found = _look_up(ws, channel, page)
+            found = _look_up(ws, channel, page, now)
         else:
             found = [Settled(message.id, "planned", "resent") for message in page]
-        settled += ledger.resolve_doubt(
+        settled += doubt.resolve_doubt(
             ws.database, page, found, ws.fallbacks(campaign, channel), campaign.purpose, now
         )
     return settled
 
 
-def _pages(
-    ws: Workspace, campaign: str, channel: str, before: datetime | None
-) -> Iterator[list[Doubtful]]:
+def _pages(ws: Workspace, campaign: str, channel: str, before: datetime | None) -> Iterator[list[Doubtful]]:
     last = 0
     while True:
         with ws.database.read() as connection:
-            page = ledger.in_doubt(connection, campaign, channel, before, last, _LOOKED_UP_AT_ONCE)
+            page = doubt.in_doubt(connection, campaign, channel, before, last, _LOOKED_UP_AT_ONCE)
         if not page:
             return
         yield page
         last = page[-1].id
 
 
-def _look_up(ws: Workspace, channel: str, page: list[Doubtful]) -> list[Settled]:
-    keys = {ws.signer.sign("message", message.id): message.id for message in page}
+def _look_up(ws: Workspace, channel: str, page: list[Doubtful], now: datetime) -> list[Settled]:
+    keys = {ws.signer.sign("message", message.id): message for message in page}
     since = min(message.sent_at for message in page)
     found = ws.channel(channel).lookup(list(keys), since)
-    return [settled for key, outcome in found.items() if (settled := _proved(keys[key], outcome))]
+    call_is_over = now - ws.project.dispatch.lease
+    proofs = (_proved(keys[key], outcome, call_is_over) for key, outcome in found.items())
+    return [proof for proof in proofs if proof is not None]
 
 
-def _proved(id_: int, outcome: Outcome) -> Settled | None:
+def _proved(message: Doubtful, outcome: Outcome, call_is_over: datetime) -> Settled | None:
     match outcome:
         case Accepted(provider_id):
-            return Settled(id_, "accepted", provider_id=provider_id or None)
+            return Settled(message.id, "accepted", provider_id=provider_id or None)
         case Rejected(reason):
-            return Settled(id_, "rejected", reason.value)
-        case Retry():
-            return Settled(id_, "planned")
+            return Settled(message.id, "rejected", reason.value)
+        case Retry() if message.sent_at <= call_is_over:
+            # Not earlier: the call may still be under way, and be taken after all.
+            return Settled(message.id, "planned")
         case _:
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from threading import Lock
 from typing import Protocol
 
@@ -111,6 +111,17 @@ class Workspace:
             names = [route.channel for route in routes]
             found[step.id] = routes[names.index(channel) + 1 :] if channel in names else ()
         return found
+
+    def doubt_ends_after(self, campaign: Campaign) -> timedelta | None:
+        """How long after sending something can be done about a message in doubt; None: it is held.
+
+        A channel that can be asked, or takes our key, is asked or called again when the lease of the first
+        call is over, so that the call is too.
+        """
+        routes = {route.channel for step in campaign.steps for route in self.routes(step)}
+        if any(can.lookup or can.idempotent for can in map(self.channels.describe, routes)):
+            return self.project.dispatch.lease
+        return campaign.in_doubt_after if campaign.in_doubt == "resend" else None
 
     def needs(self, step: Step, kind: str) -> Needs:
         """What the step's templates for the kind read of a customer."""

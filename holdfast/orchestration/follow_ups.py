@@ -60,7 +60,9 @@ def next_moment(ws: Workspace, campaign: str, now: datetime) -> datetime | None:
     """
     if not running(ws, campaign):
         return None
-    return max(delivery.next_due(ws, campaign) or now + ws.project.dispatch.lease, now + timedelta(minutes=1))
+    return max(
+        delivery.next_due(ws, campaign, now) or now + ws.project.dispatch.lease, now + timedelta(minutes=1)
+    )
 
 
 def pick_up(ws: Workspace, now: datetime) -> list[str]:

@@ -22,6 +22,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    literal_column,
     null,
     or_,
     select,
@@ -59,19 +60,14 @@ class Settled:
     due_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Doubtful:
-    """One message in doubt, with the call that it may have gone out by."""
-
-    id: int
-    attempt_id: int
-    sent_at: datetime
+# Written out, not bound: only then can the planner use the partial index.
+IS_PLANNED = messages.c.state == literal_column("'planned'")
 
 
 def may_go(now: datetime) -> ColumnElement[bool]:
     """The message is planned, due, and its window has not closed over it."""
     return and_(
-        messages.c.state == "planned",
+        IS_PLANNED,
         messages.c.due_at <= now,
         or_(messages.c.closes_at.is_(None), messages.c.closes_at > now),
     )
@@ -142,10 +138,13 @@ def _expiry(length: timedelta) -> Any:
 
 
 def renew(database: Database, owner: str, length: timedelta) -> None:
-    """Gives the owner's leases their full length again."""
-    with database.write() as connection:
+    """Gives the messages that the owner has leased and not begun to send the full length again."""
+    # Under the project's lock, as `begin_sending`: two updates of many rows must not meet in another order.
+    with database.write(exclusive=True) as connection:
         connection.execute(
-            update(messages).where(messages.c.lease_owner == owner).values(lease_expires_at=_expiry(length))
+            update(messages)
+            .where(messages.c.lease_owner == owner, messages.c.state == "leased")
+            .values(lease_expires_at=_expiry(length))
         )
 
 
@@ -279,7 +278,7 @@ def settle(
                 lease_expires_at=None,
             )
         )
-        _insert_fallbacks(connection, database, outcomes, fallbacks, purpose, now)
+        insert_fallbacks(connection, database, outcomes, fallbacks, purpose, now)
         count = {state: sum(outcome.state == state for outcome in outcomes) for state in _COUNTED}
         connection.execute(
             update(attempts)
@@ -298,7 +297,7 @@ _UNSETTLED = ("planned", "leased", "sending", "in_doubt")
 _COUNTED = {"accepted": "accepted", "rejected": "rejected", "planned": "retried", "in_doubt": "in_doubt"}
 
 
-def _insert_fallbacks(
+def insert_fallbacks(
     connection: Connection,
     database: Database,
     outcomes: Sequence[Settled],
@@ -306,6 +305,7 @@ def _insert_fallbacks(
     purpose: str,
     now: datetime,
 ) -> None:
+    """Plans the next rank for those of the outcomes that are rejected and can be reached on a later route."""
     rejected = [outcome.id for outcome in outcomes if outcome.state == "rejected"]
     for step, routes in fallbacks.items():
         if not rejected or not routes:
@@ -388,106 +388,3 @@ def release(database: Database, ids: Sequence[int], owner: str, *, skip: str | N
                 state="skipped" if skip else "planned", reason=skip, lease_owner=None, lease_expires_at=None
             )
         )
-
-
-def reclaim(database: Database) -> tuple[int, int]:
-    """What ran-out leases leave behind: (planned again, now in doubt).
-
-    Leased messages were never sent. Messages that were `sending` may have been: nobody sends them again
-    by themselves.
-    """
-    expired = messages.c.lease_expires_at < database_now()
-    with database.write() as connection:
-        planned = connection.execute(
-            update(messages)
-            .where(messages.c.state == "leased", messages.c.lease_owner.is_not(None), expired)
-            .values(state="planned", lease_owner=None, lease_expires_at=None)
-        ).rowcount
-        doubtful = connection.execute(
-            update(messages)
-            .where(messages.c.state == "sending", messages.c.lease_owner.is_not(None), expired)
-            .values(state="in_doubt", reason="sender_lost", lease_owner=None, lease_expires_at=None)
-        ).rowcount
-    return planned, doubtful
-
-
-def in_doubt(
-    connection: Connection,
-    campaign: str,
-    channel: str,
-    before: datetime | None = None,
-    after_id: int = 0,
-    limit: int = 1000,
-) -> list[Doubtful]:
-    """The campaign's messages in doubt on the channel, by id; sent `before`, if given."""
-    statement = (
-        select(messages.c.id, messages.c.attempt_id, messages.c.sent_at)
-        .join(runs, runs.c.id == messages.c.run_id)
-        .where(
-            runs.c.campaign == campaign,
-            messages.c.channel == channel,
-            messages.c.state == "in_doubt",
-            messages.c.id > after_id,
-        )
-        .order_by(messages.c.id)
-        .limit(limit)
-    )
-    if before is not None:
-        statement = statement.where(messages.c.sent_at < before)
-    return [Doubtful(*row) for row in connection.execute(statement)]
-
-
-def count_in_doubt(connection: Connection, campaign: str) -> int:
-    """How many of the campaign's messages are in doubt."""
-    return (
-        connection.scalar(
-            select(func.count())
-            .select_from(messages.join(runs, runs.c.id == messages.c.run_id))
-            .where(runs.c.campaign == campaign, messages.c.state == "in_doubt")
-        )
-        or 0
-    )
-
-
-def resolve_doubt(
-    database: Database,
-    doubtful: Sequence[Doubtful],
-    outcomes: Sequence[Settled],
-    fallbacks: Mapping[str, Sequence[Route]],
-    purpose: str,
-    now: datetime,
-) -> int:
-    """Settles doubt: accepted by proof, rejected, or planned (never taken, or by policy); how many.
-
-    `doubtful` are the messages as they were when the proof was asked for: it says nothing about a call that
-    was made since. `fallbacks` as for `settle`.
-    """
-    if not outcomes:
-        return 0
-    calls = {message.id: message.attempt_id for message in doubtful}
-    given = database.rows(
-        [(o.id, calls[o.id], o.state, o.reason, o.provider_id) for o in outcomes],
-        id=BigInteger(), attempt_id=BigInteger(), state=Text(), reason=Text(), provider_id=Text(),
-    )  # fmt: skip
-    with database.write() as connection:
-        resolved = connection.execute(
-            update(messages)
-            .where(
-                messages.c.id == given.c.id,
-                messages.c.attempt_id == given.c.attempt_id,
-                messages.c.state == "in_doubt",
-            )
-            .values(
-                state=given.c.state,
-                reason=given.c.reason,
-                provider_id=given.c.provider_id,
-                due_at=case(
-                    (given.c.state == "planned", literal(now, UtcTime)),
-                    else_=messages.c.due_at,
-                ),
-                sent_at=case((given.c.state.in_(("planned", "rejected")), null()), else_=messages.c.sent_at),
-                settled_at=literal(now, UtcTime),
-            )
-        ).rowcount
-        _insert_fallbacks(connection, database, outcomes, fallbacks, purpose, now)
-    return resolved

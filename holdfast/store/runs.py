@@ -11,6 +11,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     exists,
+    false,
     func,
     insert,
     select,
@@ -18,7 +19,8 @@ from sqlalchemy import (
 )
 
 from holdfast.store.database import Database
-from holdfast.store.ledger import may_go
+from holdfast.store.doubt import IS_IN_DOUBT
+from holdfast.store.ledger import IS_PLANNED, may_go
 from holdfast.tables import campaign_versions, enrollments, messages, runs
 
 UNSENT = ("planned", "leased", "sending")
@@ -157,17 +159,17 @@ def count_due(connection: Connection, campaign: str, now: datetime) -> dict[str,
     return dict(map(tuple, rows))
 
 
-def next_due(connection: Connection, campaign: str, resend_after: timedelta | None = None) -> datetime | None:
+def next_due(
+    connection: Connection, campaign: str, doubt_ends_after: timedelta | None, now: datetime
+) -> datetime | None:
     """When the next message or step of the campaign's running runs is due; None: nothing waits.
 
-    With `resend_after`, also when the first message in doubt will be planned again.
+    `doubt_ends_after`: how long after sending something can be done about a message in doubt; None: never.
     """
     running = select(runs.c.id).where(runs.c.campaign == campaign, runs.c.state == "running")
     moments = [
         connection.scalar(
-            select(func.min(messages.c.due_at)).where(
-                messages.c.run_id.in_(running), messages.c.state == "planned"
-            )
+            select(func.min(messages.c.due_at)).where(messages.c.run_id.in_(running), IS_PLANNED)
         ),
         connection.scalar(
             select(func.min(enrollments.c.due_at)).where(
@@ -181,33 +183,39 @@ def next_due(connection: Connection, campaign: str, resend_after: timedelta | No
             )
         ),
     ]
-    if resend_after is not None:
+    if doubt_ends_after is not None:
         doubtful = connection.scalar(
             select(func.min(messages.c.sent_at)).where(
-                messages.c.run_id.in_(running), messages.c.state == "in_doubt"
+                messages.c.run_id.in_(running), IS_IN_DOUBT, messages.c.sent_at > now - doubt_ends_after
             )
         )
-        moments.append(doubtful and doubtful + resend_after)
+        moments.append(doubtful and doubtful + doubt_ends_after)
     return min((moment for moment in moments if moment is not None), default=None)
 
 
-def settle_states(database: Database, campaign: str, keep_doubtful: bool, now: datetime) -> list[str]:
+def settle_states(
+    database: Database, campaign: str, doubt_ends_after: timedelta | None, now: datetime
+) -> list[str]:
     """Moves runs to their end: nothing left to do makes `done`, nothing in flight makes `stopped`.
 
     A run that was done is `running` again where the end of a doubt, or a late outcome, left one to send.
-    `keep_doubtful`: a run with messages in doubt is not done, because policy will plan them again. Returns
-    the occurrences that are done now.
+    A run is not done while something can still be done about a message in doubt, see `next_due`. Returns the
+    occurrences that are done now.
     """
     of_run = messages.c.run_id == runs.c.id
     waiting = exists().where(enrollments.c.run_id == runs.c.id, enrollments.c.due_at.is_not(None))
-    open_states = (*UNSENT, "in_doubt") if keep_doubtful else UNSENT
+    planned = exists().where(of_run, IS_PLANNED)
+    leased = exists().where(of_run, messages.c.lease_owner.is_not(None))
+    doubtful: ColumnElement[bool] = false()
+    if doubt_ends_after is not None:
+        doubtful = exists().where(of_run, IS_IN_DOUBT, messages.c.sent_at > now - doubt_ends_after)
     with database.write() as connection:
         connection.execute(
             update(runs)
             .where(
                 runs.c.campaign == campaign,
                 runs.c.state == "done",
-                exists().where(of_run, messages.c.state == "planned"),
+                planned,
             )
             .values(state="running", finished_at=None)
         )
@@ -216,7 +224,7 @@ def settle_states(database: Database, campaign: str, keep_doubtful: bool, now: d
             .where(
                 runs.c.campaign == campaign,
                 runs.c.state == "stopping",
-                ~exists().where(of_run, messages.c.state.in_(("leased", "sending"))),
+                ~leased,
             )
             .values(state="stopped")
         )
@@ -227,7 +235,9 @@ def settle_states(database: Database, campaign: str, keep_doubtful: bool, now: d
                 runs.c.state == "running",
                 runs.c.audience_at.is_not(None),
                 ~waiting,
-                ~exists().where(of_run, messages.c.state.in_(open_states)),
+                ~planned,
+                ~leased,
+                ~doubtful,
             )
             .values(state="done", finished_at=now)
             .returning(runs.c.occurrence)

@@ -27,6 +27,7 @@ from tests.benchmarks.population import CDNOW_END, NOW, import_cdnow, populate
 from tests.benchmarks.projects import workspace
 
 MOST_RATIO = 4
+LEAST_CUSTOMERS = 100_000  # that the ratio is judged from
 MOST_MEGABYTES = 500
 MOST_SECONDS_TO_WRITE = 1
 
@@ -68,15 +69,16 @@ def _compare(title: str, location: str | Path, now: datetime, rounds: int) -> li
     taken = measure(rounds, judged, planning=planning.run, bare_inserts=planning.insert_bare)
     print(f"  {planning.enrolled:,} enrollments, {planning.planned:,} messages")
     database.close()
-    return [
-        Bound(
-            f"planning {title}, over bare inserts",
-            taken["planning"].wall / taken["bare_inserts"].wall,
-            MOST_RATIO,
-        ),
+    ratio = taken["planning"].wall / taken["bare_inserts"].wall
+    print(f"  planning over bare inserts: {ratio:.2f}")
+    bounds = [
         Bound(f"planning {title}, peak", taken["planning"].megabytes, MOST_MEGABYTES, " MB"),
         Bound(f"planning {title}, longest write", max(planning.writes), MOST_SECONDS_TO_WRITE, " s"),
     ]
+    # Below that, opening a run and building its statements is most of it.
+    if judged >= LEAST_CUSTOMERS:
+        bounds.insert(0, Bound(f"planning {title}, over bare inserts", ratio, MOST_RATIO))
+    return bounds
 
 
 @dataclass

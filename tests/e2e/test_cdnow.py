@@ -127,7 +127,7 @@ def test_every_count_of_the_waterfall_is_that_of_plain_python(story: Story) -> N
     channels = Counter(expected.channel.values())
     ws = open_workspace(story.root, no_blocks)
     try:
-        (status,) = report.status(ws, "lapsed")
+        (status,) = report.status(ws, datetime.now(UTC), "lapsed")
         rows = report.waterfall(ws, status.run.id)
     finally:
         ws.close()

@@ -24,7 +24,7 @@ import pytest
 from sqlalchemy import func, insert, select, update
 
 from holdfast.audience.arms import draw_number
-from holdfast.store import ledger
+from holdfast.store import doubt
 from holdfast.store.database import Database
 from holdfast.tables import (
     addresses,
@@ -199,7 +199,7 @@ class Lives:
                 .where(messages.c.lease_owner.is_not(None))
                 .values(lease_expires_at=from_microseconds(1))
             )
-        _, doubtful = ledger.reclaim(self.database)
+        _, doubtful = doubt.reclaim(self.database)
         assert doubtful <= IN_FLIGHT
 
     def finish(self, **changes: Any) -> None:

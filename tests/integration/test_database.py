@@ -22,7 +22,10 @@ def test_a_time_without_a_zone_is_refused(database: Database) -> None:
     with database.write() as connection, pytest.raises(Exception, match="time without a zone"):
         connection.execute(
             insert(suppressions).values(
-                kind="email", address_key="a", reason="bounced", created_at=datetime(2026, 1, 1)  # noqa: DTZ001
+                kind="email",
+                address_key="a",
+                reason="bounced",
+                created_at=datetime(2026, 1, 1),  # noqa: DTZ001
             )
         )
 

@@ -10,7 +10,7 @@ from sqlalchemy import update
 from holdfast.channel import Accepted, InDoubt, Message, Outcome, Rejected, RejectReason, Retry
 from holdfast.delivery import dispatch_chunk, next_due, open_run, plan, resume_runs, settle, stop_runs
 from holdfast.errors import BatchRefused, ChannelUnavailable, RunError
-from holdfast.store import ledger, runs
+from holdfast.store import doubt, ledger, runs
 from holdfast.store.contact import Route
 from holdfast.store.counting import run_waterfall
 from holdfast.store.database import Database
@@ -182,7 +182,7 @@ def test_messages_wait_for_the_window_of_the_customers_own_zone(bench: Bench) ->
         there[0]: datetime(2026, 6, 3, 16, 0, tzinfo=UTC),
         lost[0]: datetime(2026, 6, 4, 0, 0, tzinfo=UTC),
     }
-    assert next_due(bench.ws, "hello") == datetime(2026, 6, 3, 16, 0, tzinfo=UTC)
+    assert next_due(bench.ws, "hello", bench.clock.now) == datetime(2026, 6, 3, 16, 0, tzinfo=UTC)
     bench.clock.now = datetime(2026, 6, 3, 16, 0, tzinfo=UTC)
     bench.dispatch()
     assert bench.sms.addresses[1:] == [f"sms{there[0]}"]
@@ -264,7 +264,7 @@ def test_policy_resend_plans_a_message_in_doubt_again_after_a_while(bench: Bench
     bench.sms.script = lambda batch: [InDoubt() for _ in batch]
     bench.run()
     assert run_states(bench) == ["running"]
-    assert next_due(bench.ws, "hello") == NOW + timedelta(hours=1)
+    assert next_due(bench.ws, "hello", bench.clock.now) == NOW + timedelta(hours=1)
     bench.dispatch()
     assert len(bench.sms.calls) == 1
     bench.sms.script = lambda batch: [Accepted() for _ in batch]
@@ -289,6 +289,11 @@ def test_a_channel_that_can_be_asked_ends_the_doubt(bench: Bench) -> None:
     dispatch_chunk(bench.ws, "hello", "checked", "test", bench.clock)
     assert bench.states() == {("in_doubt", "no_answer"): 2}
     settle(bench.ws, "hello", bench.clock.now)
+    # That it was not taken is believed only when the call must be over.
+    assert bench.states() == {("accepted", None): 1, ("in_doubt", "no_answer"): 1}
+    assert run_states(bench) == ["running"]
+    assert next_due(bench.ws, "hello", NOW) == NOW + timedelta(minutes=5)
+    settle(bench.ws, "hello", bench.clock.advance(minutes=5))
     assert bench.states() == {("accepted", None): 1, ("planned", None): 1}
 
 
@@ -302,9 +307,9 @@ def test_leases_that_ran_out_go_back_and_what_was_being_sent_is_in_doubt(bench: 
         bench.ws.database, run_id, [leased[0].id], "lost",
         route=Route("sms", "sms"), purpose="marketing", cap=None, length=minute, now=NOW,
     )  # fmt: skip
-    assert ledger.reclaim(bench.ws.database) == (0, 0)
+    assert doubt.reclaim(bench.ws.database) == (0, 0)
     expire_leases(bench)
-    assert ledger.reclaim(bench.ws.database) == (2, 1)
+    assert doubt.reclaim(bench.ws.database) == (2, 1)
     assert bench.states() == {("planned", None): 3, ("in_doubt", "sender_lost"): 1}
 
 
@@ -315,7 +320,7 @@ def test_a_late_outcome_settles_what_was_taken_for_lost(bench: Bench) -> None:
 
     def overtaken(batch: Sequence[Message]) -> list[Outcome]:
         expire_leases(bench)
-        ledger.reclaim(bench.ws.database)
+        doubt.reclaim(bench.ws.database)
         assert bench.states() == {("in_doubt", "sender_lost"): 1}
         return [Accepted("late") for _ in batch]
 
@@ -331,7 +336,7 @@ def test_a_worker_that_lost_its_lease_sends_nothing(bench: Bench) -> None:
     minute = timedelta(minutes=1)
     leased = ledger.lease(bench.ws.database, run_id, "sms", "slow", 10, minute, NOW)
     expire_leases(bench)
-    ledger.reclaim(bench.ws.database)
+    doubt.reclaim(bench.ws.database)
     _, states = ledger.begin_sending(
         bench.ws.database, run_id, [row.id for row in leased], "slow",
         route=Route("sms", "sms"), purpose="marketing", cap=None, length=minute, now=NOW,
@@ -441,7 +446,7 @@ def test_steps_follow_one_another_by_their_delay_and_rule(bench: Bench) -> None:
         ]
     )
     bench.run()
-    assert next_due(bench.ws, "hello") == NOW + timedelta(days=4)
+    assert next_due(bench.ws, "hello", bench.clock.now) == NOW + timedelta(days=4)
     bench.clock.advance(days=3)
     bench.shop.order(ids[0], bench.clock.now)
     bench.dispatch()
@@ -454,7 +459,7 @@ def test_steps_follow_one_another_by_their_delay_and_rule(bench: Bench) -> None:
     bench.dispatch()
     assert bench.states(step="third") == {("accepted", None): 4}
     assert run_states(bench) == ["done"]
-    assert next_due(bench.ws, "hello") is None
+    assert next_due(bench.ws, "hello", bench.clock.now) is None
 
 
 def test_the_delay_of_a_step_counts_from_when_the_one_before_went_out(bench: Bench) -> None:
@@ -472,7 +477,7 @@ def test_the_delay_of_a_step_counts_from_when_the_one_before_went_out(bench: Ben
     bench.clock.now = NOW + timedelta(days=1)
     bench.dispatch()
     assert bench.messages(step="second") == []
-    assert next_due(bench.ws, "hello") == datetime(2026, 6, 5, 1, 0, tzinfo=UTC)
+    assert next_due(bench.ws, "hello", bench.clock.now) == datetime(2026, 6, 5, 1, 0, tzinfo=UTC)
     bench.clock.now = datetime(2026, 6, 5, 1, 0, tzinfo=UTC)
     bench.dispatch()
     assert bench.states(step="second") == {("accepted", None): 1}
@@ -491,7 +496,7 @@ def test_nobody_gets_a_step_while_the_one_before_is_on_its_way(bench: Bench) -> 
     bench.clock.advance(hours=2)
     bench.dispatch()
     assert len(bench.messages()) == 1
-    assert next_due(bench.ws, "hello") == NOW + timedelta(days=1)
+    assert next_due(bench.ws, "hello", bench.clock.now) == NOW + timedelta(days=1)
 
 
 def test_who_converts_or_unsubscribes_gets_no_further_step(bench: Bench) -> None:
@@ -657,4 +662,4 @@ def test_quiet_hours_may_span_midnight(bench: Bench) -> None:
     bench.shop.customers(1, timezone="UTC")
     bench.campaign(send={"window": "22:00-06:00"})
     bench.run()
-    assert next_due(bench.ws, "hello") == datetime.combine(NOW.date(), time(22), UTC)
+    assert next_due(bench.ws, "hello", bench.clock.now) == datetime.combine(NOW.date(), time(22), UTC)

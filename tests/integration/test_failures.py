@@ -17,7 +17,7 @@ from channels.smtp import SmtpChannel, SmtpSettings
 from holdfast.channel import Accepted, Message, Outcome
 from holdfast.delivery import dispatch_chunk, next_due, open_run, settle
 from holdfast.errors import DatabaseUnreachable, SettingsError
-from holdfast.store import ledger, runs
+from holdfast.store import doubt, ledger, runs
 from holdfast.store.database import Database
 from holdfast.tables import addresses, from_microseconds, messages, metadata
 from holdfast.wiring import ProjectChannels
@@ -272,7 +272,7 @@ def test_a_mail_server_that_goes_in_the_middle_and_comes_back_has_each_letter_on
     first.close()
     bench.dispatch()
     assert bench.states() == {("accepted", None): 9, ("in_doubt", "no_answer"): 1, ("planned", None): 13}
-    again_at = next_due(bench.ws, "hello")
+    again_at = next_due(bench.ws, "hello", bench.clock.now)
     assert again_at == NOW + timedelta(seconds=30)
     clock.now = again_at
     with SmtpServer(port=first.port) as second:
@@ -328,7 +328,7 @@ def test_a_workers_clock_that_jumps_between_lease_and_send_neither_loses_nor_len
     bench.start()
 
     def nothing_has_run_out(batch: Sequence[Message]) -> list[Outcome]:
-        assert ledger.reclaim(bench.ws.database) == (0, 0)
+        assert doubt.reclaim(bench.ws.database) == (0, 0)
         return [Accepted() for _ in batch]
 
     bench.sms.script = nothing_has_run_out

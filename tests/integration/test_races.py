@@ -15,7 +15,7 @@ from holdfast.channel import Accepted, InDoubt, Message, Outcome, Rejected, Reje
 from holdfast.delivery import advance, dispatch_chunk, enroll, next_due, open_run, settle, stop_runs
 from holdfast.delivery.planning import running
 from holdfast.errors import BatchRefused
-from holdfast.store import enrolling, ledger, runs
+from holdfast.store import doubt, enrolling, ledger, runs
 from holdfast.store.contact import Route
 from holdfast.store.database import Database
 from holdfast.tables import from_microseconds, messages, metadata
@@ -34,7 +34,7 @@ def lose_leases(bench: Bench) -> None:
             .where(messages.c.lease_owner.is_not(None))
             .values(lease_expires_at=from_microseconds(1))
         )
-    ledger.reclaim(bench.ws.database)
+    doubt.reclaim(bench.ws.database)
 
 
 def dispatch_one(bench: Bench, channel: str = "sms") -> None:
@@ -187,12 +187,12 @@ def test_an_answer_about_an_earlier_call_says_nothing_about_a_later_one(bench: B
     checked.script = drops_the_line
     dispatch_one(bench, "checked")
     with bench.ws.database.read() as connection:
-        stale = ledger.in_doubt(connection, "hello", "checked")
-    settle(bench.ws, "hello", bench.clock.now)
+        stale = doubt.in_doubt(connection, "hello", "checked")
+    settle(bench.ws, "hello", bench.clock.advance(minutes=5))
     checked.script = takes_it_and_drops_the_line
     dispatch_one(bench, "checked")
     never_taken = [ledger.Settled(row.id, "planned") for row in stale]
-    assert ledger.resolve_doubt(bench.ws.database, stale, never_taken, {}, "marketing", NOW) == 0
+    assert doubt.resolve_doubt(bench.ws.database, stale, never_taken, {}, "marketing", NOW) == 0
     bench.dispatch()
     assert bench.states() == {("accepted", None): 1}
     assert len(checked.taken) == 1
@@ -219,6 +219,8 @@ def test_a_run_that_was_done_goes_on_when_doubt_ends_with_never_taken(bench: Ben
     checked.script = lambda batch: [InDoubt() for _ in batch]
     checked.lookup = lambda keys, since: {}  # type: ignore[method-assign] - nothing known yet
     bench.run()
+    assert run_state(bench) == "running"
+    settle(bench.ws, "hello", bench.clock.advance(minutes=5))
     assert run_state(bench) == "done"
     del checked.lookup
     checked.script = lambda batch: [Accepted() for _ in batch]
@@ -271,7 +273,7 @@ def test_what_a_lost_worker_holds_is_due_when_its_lease_runs_out(bench: Bench) -
     run_id = bench.start()
     ledger.lease(bench.ws.database, run_id, "sms", "lost", 3, MINUTE, NOW)
     expiry = min(row.lease_expires_at for row in bench.messages())
-    assert next_due(bench.ws, "hello") == expiry
+    assert next_due(bench.ws, "hello", bench.clock.now) == expiry
 
 
 # --- the same thing twice at once -----------------------------------------------------------------

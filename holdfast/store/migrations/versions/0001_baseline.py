@@ -277,6 +277,14 @@ def upgrade() -> None:
         ),
     )
     op.create_index(
+        "ix_messages_in_doubt",
+        "messages",
+        ["run_id", "sent_at"],
+        unique=False,
+        postgresql_where=sa.text("state = 'in_doubt'"),
+        sqlite_where=sa.text("state = 'in_doubt'"),
+    )
+    op.create_index(
         "ix_messages_leases",
         "messages",
         ["lease_expires_at"],
