@@ -26,8 +26,9 @@ lint: install
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
+# Two at once, a file at a time: each of the two has a PostgreSQL and a Prefect server of its own.
 test: lint
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 bench: install
 	$(RUN) -m tests.benchmarks

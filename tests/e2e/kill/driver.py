@@ -10,7 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -207,6 +207,12 @@ def live(life: Life, parent: Connection) -> None:
         SinkChannel(life.port, lookup=life.lookup) if life.adapter == "sink" else smtp_channel(life.port)
     )
     ws = open_workspace(life, points.reach, WatchedChannel(channel, points))
+    # The provider is asked when every call of the dead must be over.
+    ahead = ws.project.dispatch.lease if life.lookup else timedelta()
+
+    def now() -> datetime:
+        return datetime.now(UTC) + ahead
+
     parent.send("started")
     settle(ws, CAMPAIGN, now())
     open_run(ws, CAMPAIGN, life.occurrence, now(), now())
@@ -233,7 +239,3 @@ def smtp_channel(port: int) -> Channel:
             helo="test.example",
         ),
     )
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
