@@ -252,7 +252,7 @@ def test_a_run_with_nothing_to_send_takes_seconds(shop: Shop) -> None:
 def test_an_unknown_campaign_fails_with_the_known_ones(shop: Shop) -> None:
     with pytest.raises(
         RunError,
-        match=r"there is no campaign 'hallo'; did you mean 'hello'\? \(known are: hello, late, later, letter\)",
+        match=r"'hallo'; did you mean 'hello'\? \(known are: hello, late, later, letter\)",
     ):
         run_now(shop.root, "hallo")
 
