@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from holdfast.audience.people import Needs, Person
 from holdfast.audience.policy import next_try
+from holdfast.audience.reasons import Reason
 from holdfast.campaign.models import Campaign, Step
 from holdfast.channel import Accepted, InDoubt, Message, Outcome, Rejected, RejectReason, Retry
 from holdfast.content.message import Composer, content_of
@@ -128,18 +129,18 @@ class _Chunk:
             if (step := self._step(*way)) is not None
         }
         rendered: list[_Rendered] = []
-        skipped: dict[str, list[int]] = {}
+        skipped: dict[Reason, list[int]] = {}
         for row in leased:
             content, person = contents.get((row.step, row.variant)), people.get(row.customer_id)
             if content is None:
-                skipped.setdefault("step_removed", []).append(row.id)
+                skipped.setdefault(Reason.STEP_REMOVED, []).append(row.id)
             elif person is None or row.address is None:
-                skipped.setdefault("unreachable", []).append(row.id)
+                skipped.setdefault(Reason.UNREACHABLE, []).append(row.id)
             else:
                 try:
                     message = composer.compose(row.id, self.route.kind, row.address, content, person)
                 except RenderError:
-                    skipped.setdefault("render_failed", []).append(row.id)
+                    skipped.setdefault(Reason.RENDER_FAILED, []).append(row.id)
                 else:
                     rendered.append(_Rendered(row.id, row.step, row.attempts, message))
         for reason, ids in skipped.items():
@@ -196,7 +197,7 @@ class _Chunk:
             raise
         except Exception:
             # The adapter broke: nobody can tell how far it came.
-            self._settle(attempt_id, [Settled(r.id, "in_doubt", "channel_failed") for r in going])
+            self._settle(attempt_id, [Settled(r.id, "in_doubt", Reason.CHANNEL_FAILED) for r in going])
             raise
         else:
             now = self.clock()
@@ -242,4 +243,4 @@ def _settled(rendered: _Rendered, outcome: Outcome, now: datetime) -> Settled:
                 return Settled(rendered.id, "rejected", RejectReason.RETRIES_EXHAUSTED.value)
             return Settled(rendered.id, "planned", due_at=due_at)
         case InDoubt():
-            return Settled(rendered.id, "in_doubt", "no_answer")
+            return Settled(rendered.id, "in_doubt", Reason.NO_ANSWER)

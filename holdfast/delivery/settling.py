@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from holdfast.audience.reasons import Reason
 from holdfast.campaign.models import Campaign
 from holdfast.channel import Accepted, Outcome, Rejected, Retry
 from holdfast.delivery.planning import running
@@ -58,7 +59,7 @@ def _settle_doubt(ws: Workspace, campaign: Campaign, channel: str, now: datetime
         if can.lookup:
             found = _look_up(ws, channel, page, now)
         else:
-            found = [Settled(message.id, "planned", "resent") for message in page]
+            found = [Settled(message.id, "planned", Reason.RESENT) for message in page]
         settled += doubt.resolve_doubt(
             ws.database, page, found, ws.fallbacks(campaign, channel), campaign.purpose, now
         )

@@ -9,9 +9,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, FromClause, and_, case, false, func, literal, null, or_, select, true
-from sqlalchemy.sql.expression import FromClause as From
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Text,
+    and_,
+    case,
+    false,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    true,
+)
 
+from holdfast.audience.reasons import Reason
 from holdfast.settings import Cap
 from holdfast.tables import addresses, consents, messages, suppressions
 
@@ -22,6 +35,11 @@ class Route:
 
     channel: str
     kind: str
+
+
+def because(reason: Reason) -> ColumnElement[str]:
+    """The reason as SQL has it."""
+    return literal(reason.value, Text)
 
 
 def consents_to(
@@ -44,7 +62,7 @@ def consents_to(
 
 
 def join_contact(
-    source: From, customer_id: ColumnElement[int], kinds: Sequence[str], purpose: str, at: datetime
+    source: FromClause, customer_id: ColumnElement[int], kinds: Sequence[str], purpose: str, at: datetime
 ) -> tuple[FromClause, dict[str, ColumnElement[str]]]:
     """The source joined to addresses and suppressions; for each kind why it cannot be used (NULL: can)."""
     problems: dict[str, ColumnElement[str]] = {}
@@ -62,9 +80,9 @@ def join_contact(
             ),
         )
         problems[kind] = case(
-            (address.c.address.is_(None), literal("unreachable")),
-            (consents_to(customer_id, kind, purpose, at).is_(False), literal("no_consent")),
-            (suppression.c.address_key.is_not(None), literal("suppressed")),
+            (address.c.address.is_(None), because(Reason.UNREACHABLE)),
+            (consents_to(customer_id, kind, purpose, at).is_(False), because(Reason.NO_CONSENT)),
+            (suppression.c.address_key.is_not(None), because(Reason.SUPPRESSED)),
             else_=null(),
         )
     return source, problems
@@ -84,9 +102,9 @@ def why_none(routes: Sequence[Route], problems: dict[str, ColumnElement[str]]) -
     distinct = [problems[kind] for kind in dict.fromkeys(route.kind for route in routes)]
     return case(
         (or_(*(problem.is_(None) for problem in distinct)), null()),
-        (or_(*(problem == "suppressed" for problem in distinct)), literal("suppressed")),
-        (or_(*(problem == "no_consent" for problem in distinct)), literal("no_consent")),
-        else_=literal("unreachable"),
+        (or_(*(problem == Reason.SUPPRESSED.value for problem in distinct)), because(Reason.SUPPRESSED)),
+        (or_(*(problem == Reason.NO_CONSENT.value for problem in distinct)), because(Reason.NO_CONSENT)),
+        else_=because(Reason.UNREACHABLE),
     )
 
 

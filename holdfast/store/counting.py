@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, func, literal, select
 
+from holdfast.audience.reasons import Reason
 from holdfast.store.database import Database
 from holdfast.store.planning import EntryPlan, StepPlan, entries, openings, step_messages
 from holdfast.store.segments import RuleContext
@@ -23,7 +24,7 @@ from holdfast.tables import (
     runs,
 )
 
-ALREADY_IN = ("enrolled_before", "in_progress", "too_soon")
+ALREADY_IN = (Reason.ENROLLED_BEFORE, Reason.IN_PROGRESS, Reason.TOO_SOON)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +54,10 @@ class Waterfall:
         steps = [("matched", self.matched)]
         taken = [
             ("already enrolled", sum(self.entries[reason] for reason in ALREADY_IN)),
-            ("held out of every campaign", self.entries["global_holdout"]),
-            ("cannot be reached", self.entries["unreachable"]),
-            ("no consent", self.entries["no_consent"]),
-            ("suppressed", self.entries["suppressed"]),
+            ("held out of every campaign", self.entries[Reason.GLOBAL_HOLDOUT]),
+            ("cannot be reached", self.entries[Reason.UNREACHABLE]),
+            ("no consent", self.entries[Reason.NO_CONSENT]),
+            ("suppressed", self.entries[Reason.SUPPRESSED]),
         ]
         steps += [(words, -n) for words, n in taken if n]
         steps.append(("enrolled", self.enrolled))

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import BigInteger, Connection, Text, case, func, literal, literal_column, null, select, update
 
+from holdfast.audience.reasons import Reason
 from holdfast.store.contact import Route
 from holdfast.store.database import Database, database_now
 from holdfast.store.ledger import Settled, insert_fallbacks
@@ -41,7 +42,9 @@ def reclaim(database: Database) -> tuple[int, int]:
         doubtful = connection.execute(
             update(messages)
             .where(messages.c.state == "sending", messages.c.lease_owner.is_not(None), expired)
-            .values(state="in_doubt", reason="sender_lost", lease_owner=None, lease_expires_at=None)
+            .values(
+                state="in_doubt", reason=Reason.SENDER_LOST.value, lease_owner=None, lease_expires_at=None
+            )
         ).rowcount
     return planned, doubtful
 

@@ -23,6 +23,7 @@ from sqlalchemy import (
     update,
 )
 
+from holdfast.audience.reasons import Reason
 from holdfast.store.database import Database
 from holdfast.store.planning import (
     MESSAGE_COLUMNS,
@@ -245,7 +246,9 @@ def _move_on(
 ) -> None:
     """Those who have a message of the step now wait for the next one; who has reached an end, for none."""
     of_step = and_(messages.c.enrollment_id == enrollments.c.id, messages.c.step == step)
-    ended = exists().where(of_step, messages.c.reason.in_(("converted", "unsubscribed")))
+    ended = exists().where(
+        of_step, messages.c.reason.in_((Reason.CONVERTED.value, Reason.UNSUBSCRIBED.value))
+    )
     connection.execute(update(enrollments).where(which, ended).values(next_step=None, due_at=None))
     next_step, due_at = _next(following, now)
     connection.execute(

@@ -29,8 +29,9 @@ from sqlalchemy import (
     update,
 )
 
+from holdfast.audience.reasons import Reason
 from holdfast.settings import Cap
-from holdfast.store.contact import Route, first_usable, join_contact, over_cap, why_none
+from holdfast.store.contact import Route, because, first_usable, join_contact, over_cap, why_none
 from holdfast.store.database import Database, database_now
 from holdfast.tables import UtcTime, addresses, attempts, messages, runs, to_microseconds
 
@@ -182,7 +183,7 @@ def begin_sending(
                 (runs.c.state != "running", literal("stopped")),
                 (candidate.c.closes_at <= now, literal("closed")),
                 (why_none([route], problems).is_not(None), why_none([route], problems)),
-                (over_cap(candidate.c.customer_id, cap, now), literal("capped")),
+                (over_cap(candidate.c.customer_id, cap, now), because(Reason.CAPPED)),
                 else_=null(),
             ).label("verdict"),
         )
@@ -372,7 +373,7 @@ def take_back(
         connection.execute(update(attempts).where(attempts.c.id == attempt_id).values(finished_at=now))
 
 
-def release(database: Database, ids: Sequence[int], owner: str, *, skip: str | None = None) -> None:
+def release(database: Database, ids: Sequence[int], owner: str, *, skip: Reason | None = None) -> None:
     """Gives leased messages back as `planned`, or, with a reason, `skipped`."""
     if not ids:
         return
@@ -385,6 +386,9 @@ def release(database: Database, ids: Sequence[int], owner: str, *, skip: str | N
                 messages.c.lease_owner == owner,
             )
             .values(
-                state="skipped" if skip else "planned", reason=skip, lease_owner=None, lease_expires_at=None
+                state="skipped" if skip else "planned",
+                reason=skip and skip.value,
+                lease_owner=None,
+                lease_expires_at=None,
             )
         )

@@ -36,10 +36,11 @@ from sqlalchemy import (
 
 from holdfast.audience.arms import coefficients, threshold, variant_thresholds
 from holdfast.audience.policy import opening, zone_of
+from holdfast.audience.reasons import Reason
 from holdfast.audience.rules import Rule
 from holdfast.campaign.models import Campaign, Goal, Step
 from holdfast.settings import Cap
-from holdfast.store.contact import Route, first_usable, join_contact, over_cap, why_none
+from holdfast.store.contact import Route, because, first_usable, join_contact, over_cap, why_none
 from holdfast.store.segments import RuleContext, compile_rule, draw_expression
 from holdfast.store.staging import stage, staging_table
 from holdfast.tables import (
@@ -132,7 +133,7 @@ def entries(plan: EntryPlan, context: RuleContext, at: datetime, low: int, high:
         found,
         func.coalesce(
             found.c.enrolled_before,
-            case((everywhere, literal("global_holdout")), else_=null()),
+            case((everywhere, because(Reason.GLOBAL_HOLDOUT)), else_=null()),
             why_none(plan.routes, _problems(found, problems)),
         ).label("reason"),
         func.coalesce(found.c.arm, case((here, literal("holdout")), else_=literal("treated"))).label(
@@ -150,15 +151,15 @@ def entries(plan: EntryPlan, context: RuleContext, at: datetime, low: int, high:
 
 def _may_not_re_enter(campaign: Campaign, before: FromClause, as_of: datetime) -> ColumnElement[Any]:
     """Why someone who was enrolled before may not enter again now; NULL: may."""
-    in_progress = (before.c.next_step.is_not(None), literal("in_progress"))
+    in_progress = (before.c.next_step.is_not(None), because(Reason.IN_PROGRESS))
     if campaign.re_entry == "always":
         return case(in_progress, else_=null())
     if campaign.re_entry == "never":
-        return case((before.c.id.is_not(None), literal("enrolled_before")), else_=null())
+        return case((before.c.id.is_not(None), because(Reason.ENROLLED_BEFORE)), else_=null())
     pause = campaign.re_entry.after
     occurred_at = select(runs.c.as_of).where(runs.c.id == before.c.run_id).scalar_subquery()
     too_soon = occurred_at > as_of - pause
-    return case(in_progress, (too_soon, literal("too_soon")), else_=null())
+    return case(in_progress, (too_soon, because(Reason.TOO_SOON)), else_=null())
 
 
 def _drawn(draw: ColumnElement[int], share: float, secret: bytes, *salt: str) -> ColumnElement[bool]:
@@ -206,9 +207,9 @@ def step_messages(
     usable = _problems(found, problems)
     reason = case(
         (found.c.end.is_not(None), found.c.end),
-        (not_(found.c.matches), literal("condition")),
+        (not_(found.c.matches), because(Reason.CONDITION)),
         (why_none(plan.routes, usable).is_not(None), why_none(plan.routes, usable)),
-        (found.c.over_cap, literal("capped")),
+        (found.c.over_cap, because(Reason.CAPPED)),
         else_=null(),
     )
     first = plan.routes[0]
@@ -261,7 +262,7 @@ def _reached_end(plan: StepPlan, enrolled: FromClause, now: datetime) -> ColumnE
     campaign = plan.campaign
     ends: list[tuple[ColumnElement[bool], ColumnElement[str]]] = []
     if "converted" in campaign.exit_when and campaign.goal is not None:
-        ends.append((_converted(campaign.goal, enrolled, now), literal("converted")))
+        ends.append((_converted(campaign.goal, enrolled, now), because(Reason.CONVERTED)))
     if "unsubscribed" in campaign.exit_when:
         withdrawn = exists().where(
             consents.c.customer_id == enrolled.c.customer_id,
@@ -271,7 +272,7 @@ def _reached_end(plan: StepPlan, enrolled: FromClause, now: datetime) -> ColumnE
             consents.c.recorded_at > enrolled.c.enrolled_at,
             consents.c.recorded_at <= now,
         )
-        ends.append((withdrawn, literal("unsubscribed")))
+        ends.append((withdrawn, because(Reason.UNSUBSCRIBED)))
     return case(*ends, else_=null()) if ends else null()
 
 

@@ -1,0 +1,32 @@
+"""Why somebody was turned away, and why a message was skipped or is in doubt: the words the ledger keeps."""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Stored with enrollments and messages as its value. Refusals of providers are `channel.RejectReason`."""
+
+    # An enrollment that did not come about.
+    ENROLLED_BEFORE = "enrolled_before"
+    IN_PROGRESS = "in_progress"
+    TOO_SOON = "too_soon"
+    GLOBAL_HOLDOUT = "global_holdout"
+
+    # Neither an enrollment nor, when it comes later, a message.
+    UNREACHABLE = "unreachable"
+    NO_CONSENT = "no_consent"
+    SUPPRESSED = "suppressed"
+
+    # A message that is skipped.
+    CONVERTED = "converted"
+    UNSUBSCRIBED = "unsubscribed"
+    CONDITION = "condition"
+    CAPPED = "capped"
+    STEP_REMOVED = "step_removed"
+    RENDER_FAILED = "render_failed"
+
+    # A message in doubt, and one that policy sends again.
+    SENDER_LOST = "sender_lost"
+    NO_ANSWER = "no_answer"
+    CHANNEL_FAILED = "channel_failed"
+    RESENT = "resent"
