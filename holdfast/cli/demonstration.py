@@ -51,8 +51,9 @@ def run(session: Session) -> None:
         with console.status("Starting a Prefect server; this takes some 15 seconds the first time …"):
             ensure_server(home / "prefect", own=True)
         _deploy(session)
-        with _worker(home):
-            runs = {name: _run(name, console) for name in _CAMPAIGNS}
+        log = home / "up.log"
+        with _worker(log) as worker:
+            runs = {name: _run(name, console, worker, log) for name in _CAMPAIGNS}
     _show(session, home, runs)
 
 
@@ -93,31 +94,36 @@ def _deploy(session: Session) -> None:
 
 
 @contextmanager
-def _worker(home: Path) -> Iterator[None]:
+def _worker(log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """`holdfast up` beside us, as an operator would run it; it uses the server that is up."""
-    with (home / "up.log").open("w") as log:
+    with log.open("w") as output:
         worker = subprocess.Popen(
             [sys.executable, "-m", "holdfast.cli", "up"],
             stdin=subprocess.DEVNULL,
-            stdout=log,
+            stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         try:
-            yield
+            yield worker
         finally:
             worker.terminate()
             worker.wait(_STOP_WITHIN)
 
 
-def _run(campaign: str, console: Console) -> Ended:
+def _run(campaign: str, console: Console, worker: subprocess.Popen[bytes], log: Path) -> Ended:
     from holdfast.orchestration import running
+
+    def look(state: str) -> None:
+        status.update(f"Running {campaign} through Prefect: {state} …")
+        if worker.poll() is not None:
+            raise OrchestrationError("the worker stopped", hint=f"its log is {log}")
 
     with console.status(f"Running {campaign} through Prefect …") as status:
         ended = running.run_deployed(
             campaign,
             key="demo",
-            on_progress=lambda state: status.update(f"Running {campaign} through Prefect: {state} …"),
+            while_waiting=look,
         )
     console.print(f"ran {campaign}: {ended.message}")
     if ended.state != "Completed":

@@ -74,9 +74,9 @@ def run_deployed(
     as_of: datetime | None = None,
     resume: bool = False,
     timeout: float = 600.0,
-    on_progress: Callable[[str], None] | None = None,
+    while_waiting: Callable[[str], None] | None = None,
 ) -> Ended:
-    """Has a worker run the campaign's deployment, and waits; `on_progress` gets each state's name.
+    """Has a worker run the campaign's deployment, and waits; `while_waiting` gets the state's name each time.
 
     Raises OrchestrationError where the campaign is not deployed, or has not ended after `timeout` seconds.
     """
@@ -89,18 +89,18 @@ def run_deployed(
                     f"campaign {campaign!r} is not deployed", hint="run: holdfast deploy"
                 )
             run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
-            give_up, shown = time.monotonic() + timeout, ""
+            give_up, state = time.monotonic() + timeout, "waiting"
             while run.state is None or not run.state.is_final():
                 if time.monotonic() > give_up:
                     raise OrchestrationError(
-                        f"the run of {campaign!r} is still {shown or 'waiting'}",
+                        f"the run of {campaign!r} is still {state}",
                         hint="is a worker up? holdfast up",
                     )
                 time.sleep(_POLL_EVERY)
                 run = client.read_flow_run(run.id)
-                if on_progress and run.state and run.state.name != shown:
-                    shown = run.state.name or ""
-                    on_progress(shown)
+                state = (run.state and run.state.name) or state
+                if while_waiting is not None:
+                    while_waiting(state)
     except httpx.HTTPError as error:
         raise no_answer(error) from None
     assert run.state is not None  # noqa: S101 - the loop ends with a final state

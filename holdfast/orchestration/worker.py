@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import tempfile
 from abc import ABC
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,7 +26,11 @@ def work(announce: Callable[[str], None]) -> None:
     Then nothing new is taken; the runs in work finish the chunks they have in hand and leave the rest to a
     follow-up run, which waits for the next worker. A second Ctrl-C does not wait for them.
     """
-    asyncio.run(_work(announce))
+    with tempfile.TemporaryDirectory(prefix="holdfast-") as folder:
+        # Prefect's runner keeps its files in the temporary folder under one name, which is then the first user's
+        # of the machine (tried): so it gets a folder of its own.
+        tempfile.tempdir = folder
+        asyncio.run(_work(announce))
 
 
 # Named abstract so that Prefect does not register it in the place of its own.
