@@ -27,8 +27,8 @@ def work(announce: Callable[[str], None]) -> None:
     follow-up run, which waits for the next worker. A second Ctrl-C does not wait for them.
     """
     with tempfile.TemporaryDirectory(prefix="holdfast-") as folder:
-        # Prefect's runner keeps its files in the temporary folder under one name, which is then the first user's
-        # of the machine (tried): so it gets a folder of its own.
+        # Prefect's runner keeps its files in the temporary folder under one name, which is then the machine's
+        # first user's alone (tried): so it gets a folder of its own.
         tempfile.tempdir = folder
         asyncio.run(_work(announce))
 
