@@ -164,9 +164,11 @@ def test_each_customer_got_one_message_of_their_own_on_the_right_channel(story: 
         letter = sent[story.contacts[id_].email]
         plain = letter.get_body(("plain",))
         assert plain is not None
-        last = histories[id_][-1]
+        # Some bought twice on their last day; the file does not say which came last.
+        last = [own for own in histories[id_] if own.day == histories[id_][-1].day]
         if story.contacts[id_].locale == "en-US":
-            assert format_currency(last.dollars, "USD", locale="en_US") in plain.get_content()
+            totals = [format_currency(purchase.dollars, "USD", locale="en_US") for purchase in last]
+            assert any(total in plain.get_content() for total in totals)
         if name := story.contacts[id_].first_name:
             assert name in letter["Subject"] + plain.get_content()
 

@@ -7,6 +7,7 @@ import ssl
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -93,7 +94,9 @@ class SmtpServer:
 
         def drop() -> None:
             for transport in self._open:
-                cast(asyncio.Transport, transport).abort()
+                # Python before 3.11.4 trips over a TLS connection that has just closed by itself.
+                with suppress(AttributeError):
+                    cast(asyncio.Transport, transport).abort()
             done.set()
 
         self._controller.loop.call_soon_threadsafe(drop)
