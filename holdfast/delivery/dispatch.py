@@ -105,14 +105,21 @@ class _Chunk:
                 for batch in batches:
                     self._send_batch(batch)
             else:
-                with ThreadPoolExecutor(at_once, thread_name_prefix=self.route.channel) as pool:
-                    # Going through the results raises what a batch raised.
-                    for _ in pool.map(self._send_batch, batches):
-                        pass
+                self._send_together(batches, at_once)
         except Exception:
             ledger.release(self.ws.database, [row.id for row in leased], self.owner)
             raise
         return ChunkResult(**self.counts)
+
+    def _send_together(self, batches: Sequence[Sequence[_Rendered]], at_once: int) -> None:
+        """Sends the batches by so many threads; what one of them raises ends all that have not begun."""
+        with ThreadPoolExecutor(at_once, thread_name_prefix=self.route.channel) as pool:
+            try:
+                for call in [pool.submit(self._send_batch, batch) for batch in batches]:
+                    call.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
     def _count(self, what: str, n: int) -> None:
         with self.lock:

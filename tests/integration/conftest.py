@@ -240,6 +240,7 @@ def make_bench(database: Database, shop: Shop, clock: Clock, root: Path, **setti
         "sms": ScriptedChannel("sms"),
         "telegram": ScriptedChannel("telegram", ScriptedSettings(kind="telegram")),
         "checked": ScriptedChannel("checked", ScriptedSettings(lookup=True)),
+        "parallel": ScriptedChannel("parallel", ScriptedSettings(batch_size=1, concurrency=3)),
     }
     project = Project.model_validate(
         {

@@ -377,6 +377,25 @@ def test_a_channel_that_needs_an_operator_leaves_everything_planned(bench: Bench
     assert len(bench.sms.calls) == 1
 
 
+def test_a_channel_of_several_calls_at_once_stops_when_one_fails(bench: Bench) -> None:
+    bench.shop.customers(50)
+    bench.campaign(steps=[{"id": "first", "channels": ["parallel"], "template": "note"}])
+    parallel = bench.channels["parallel"]
+
+    def bad_credentials(batch: Sequence[Message]) -> list[Outcome]:
+        raise ChannelUnavailable("channel 'parallel': 401")
+
+    parallel.script = bad_credentials
+    bench.start()
+    with pytest.raises(ChannelUnavailable):
+        bench.dispatch()
+    assert len(parallel.calls) < 50
+    assert bench.states() == {("planned", None): 50}
+    parallel.script = lambda batch: [Accepted() for _ in batch]
+    bench.dispatch()
+    assert bench.states() == {("accepted", None): 50}
+
+
 def test_an_adapter_that_breaks_leaves_its_batch_in_doubt_and_the_rest_planned(bench: Bench) -> None:
     bench.shop.customers(25)
     bench.campaign()

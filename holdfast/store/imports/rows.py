@@ -100,7 +100,7 @@ def read_table(path: Path) -> Iterator[tuple[Header, Iterator[Row]]]:
     Comma, semicolon or tab, whichever splits the header into most columns. Raises StoreError, before the
     first row, for a file that is missing, empty or not UTF-8 text.
     """
-    _check_text(path)
+    has_nul = _check_text(path)
     with path.open(encoding="utf-8-sig", newline="") as file:
         first = file.readline()
         if not first.strip():
@@ -112,16 +112,16 @@ def read_table(path: Path) -> Iterator[tuple[Header, Iterator[Row]]]:
             columns = next(reader)
         except csv.Error as error:
             raise StoreError(f"{path.name}: the header cannot be read: {error}") from None
-        yield Header(path.name, first.rstrip("\r\n"), columns), _rows(reader, len(columns))
+        yield Header(path.name, first.rstrip("\r\n"), columns), _rows(reader, len(columns), has_nul)
 
 
-def _rows(reader: Any, width: int) -> Iterator[Row]:
+def _rows(reader: Any, width: int, has_nul: bool) -> Iterator[Row]:
     line = reader.line_num + 1
     while True:
         try:
             for fields in reader:
                 if len(fields) == width:
-                    yield Row(line, fields, "a NUL byte" if "\0" in "".join(fields) else "")
+                    yield Row(line, fields, "a NUL byte" if has_nul and "\0" in "".join(fields) else "")
                 elif fields:
                     yield Row(line, fields, f"{len(fields)} fields where the header has {width}")
                 line = reader.line_num + 1
@@ -131,8 +131,12 @@ def _rows(reader: Any, width: int) -> Iterator[Row]:
             line = reader.line_num + 1
 
 
-def _check_text(path: Path) -> None:
-    """Reads the whole file once, so that nothing of a file in another encoding is written."""
+def _check_text(path: Path) -> bool:
+    """Reads the whole file once, so that nothing of a file in another encoding is written.
+
+    Says whether there is a NUL byte anywhere: only then has every row to be looked through for it.
+    """
+    has_nul = False
     decoder = codecs.getincrementaldecoder("utf-8")()
     lines, since_newline = 1, 0
     try:
@@ -148,6 +152,7 @@ def _check_text(path: Path) -> None:
                         f"{path.name}:{line}: not UTF-8 text",
                         hint="save the file as UTF-8 and import it again",
                     ) from None
+                has_nul = has_nul or b"\0" in block
                 lines += block.count(b"\n")
                 since_newline = (
                     len(block) - 1 - block.rfind(b"\n") if b"\n" in block else since_newline + len(block)
@@ -160,6 +165,7 @@ def _check_text(path: Path) -> None:
                 raise StoreError(f"{path.name}:{lines}: the file ends in the middle of a character") from None
     except OSError as error:
         raise StoreError(f"{path.name} cannot be read: {error.strerror}") from None
+    return has_nul
 
 
 class RejectsFile:
