@@ -103,6 +103,7 @@ customers = Table(
     Column("updated_at", UtcTime, nullable=False),
 )
 
+# Tables whose key has several columns are kept in its order on SQLite: no row id, no second tree.
 addresses = Table(
     "addresses",
     metadata,
@@ -112,6 +113,7 @@ addresses = Table(
     # What suppressions are keyed by: the address folded so that one mailbox has one spelling.
     Column("address_key", Text, nullable=False),
     Index("ix_addresses_kind_address_key", "kind", "address_key"),
+    sqlite_with_rowid=False,
 )
 
 # Append-only: the latest row up to a moment says what is permitted at that moment.
@@ -136,6 +138,7 @@ suppressions = Table(
     Column("address_key", Text, primary_key=True),
     Column("reason", Text, nullable=False),
     Column("created_at", UtcTime, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 # --- what they did --------------------------------------------------------------------------------
@@ -165,6 +168,7 @@ order_lines = Table(
     Column("category", Text),
     Column("quantity", Integer, nullable=False),
     Column("unit_price", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 events = Table(
@@ -189,7 +193,6 @@ profiles = Table(
     Column("first_order_at", UtcTime, nullable=False),
     Column("previous_order_at", UtcTime),
     Column("last_order_at", UtcTime, nullable=False),
-    Index("ix_profiles_last_order_at", "last_order_at"),
 )
 
 profile_months = Table(
@@ -199,6 +202,7 @@ profile_months = Table(
     Column("month", Integer, primary_key=True),
     Column("order_count", Integer, nullable=False),
     Column("total", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 # --- what we do -----------------------------------------------------------------------------------

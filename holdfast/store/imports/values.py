@@ -112,6 +112,11 @@ class Conventions:
 
     def amount(self, column: str, text: str) -> int:
         """Money in minor units of the business's currency."""
+        whole, _, fraction = text.partition(".")
+        if whole and fraction and len(fraction) == self.digits and len(whole) < 14:
+            digits = whole + fraction
+            if digits.isdecimal() and digits.isascii():
+                return int(digits)  # as most are written, in a third of the time of what follows
         match = _AMOUNT.fullmatch(text.strip())
         if match is None:
             wrong = "negative" if _NEGATIVE.match(text.strip()) else "not an amount like 1234.50"

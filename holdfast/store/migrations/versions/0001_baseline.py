@@ -52,6 +52,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("kind", "address_key", name=op.f("pk_suppressions")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "addresses",
@@ -63,6 +64,7 @@ def upgrade() -> None:
             ["customer_id"], ["customers.id"], name=op.f("fk_addresses_customer_id_customers")
         ),
         sa.PrimaryKeyConstraint("customer_id", "kind", name=op.f("pk_addresses")),
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_addresses_kind_address_key", "addresses", ["kind", "address_key"], unique=False)
     op.create_table(
@@ -131,6 +133,7 @@ def upgrade() -> None:
             ["customer_id"], ["customers.id"], name=op.f("fk_profile_months_customer_id_customers")
         ),
         sa.PrimaryKeyConstraint("customer_id", "month", name=op.f("pk_profile_months")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "profiles",
@@ -145,7 +148,6 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("customer_id", name=op.f("pk_profiles")),
     )
-    op.create_index("ix_profiles_last_order_at", "profiles", ["last_order_at"], unique=False)
     op.create_table(
         "runs",
         sa.Column("id", ID, nullable=False),
@@ -233,6 +235,7 @@ def upgrade() -> None:
         sa.Column("unit_price", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["order_id"], ["orders.id"], name=op.f("fk_order_lines_order_id_orders")),
         sa.PrimaryKeyConstraint("order_id", "sku", name=op.f("pk_order_lines")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "messages",
