@@ -26,9 +26,9 @@ lint: install
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-# Two at once, a file at a time: each of the two has a PostgreSQL and a Prefect server of its own.
+# Two files at once, the long e2e ones early; each worker has a PostgreSQL and a Prefect server of its own.
 test: lint
-	$(RUN) -m pytest -n 2 --dist loadfile
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: install
 	$(RUN) -m tests.benchmarks

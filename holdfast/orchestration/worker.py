@@ -40,7 +40,8 @@ class _Worker(ProcessWorker, ABC):
 
     def __init__(self) -> None:
         name = f"{POOL} {socket.gethostname()} {os.getpid()}"
-        super().__init__(work_pool_name=POOL, name=name, create_pool_if_not_found=False)
+        # Not ahead of time: Prefect starts what it fetches early early, by up to ten seconds (tried).
+        super().__init__(work_pool_name=POOL, name=name, prefetch_seconds=0, create_pool_if_not_found=False)
         self.processes: set[int] = set()
 
     async def run(
