@@ -3,20 +3,25 @@
 Email becomes real .eml files that any mail program opens, other kinds .txt files. A file is named for its
 message's key and appears whole or not at all, so a message cannot be written twice, and whether it was
 written can be looked up.
+
+It also takes answers, so that the way back can be tried: a JSON list of events, signed as Standard Webhooks
+(https://www.standardwebhooks.com) are.
 """
 
 from __future__ import annotations
 
+import base64
 import errno
+import hmac
 import os
 import threading
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from email.utils import formatdate
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import AwareDatetime, BaseModel, Field, SecretStr, TypeAdapter, ValidationError
 
 from channels.mime import compose, mailbox, one_line, safe_key
 from holdfast.channel import (
@@ -26,10 +31,16 @@ from holdfast.channel import (
     Message,
     Outcome,
     Rejected,
+    RejectReason,
+    Response,
+    ResponseKind,
     Retry,
+    by_count,
     require_fit,
 )
-from holdfast.errors import ChannelUnavailable, SettingsError
+from holdfast.errors import AnswerRefused, ChannelUnavailable, SettingsError
+
+_FRESH = timedelta(minutes=5)  # Standard Webhooks' own tolerance
 
 
 class SandboxSettings(ChannelSettings):
@@ -44,6 +55,27 @@ class SandboxSettings(ChannelSettings):
         None, description="Where the files go. Default: `.holdfast/sandbox/` and the channel's name."
     )
     batch_size: int = Field(500, ge=1, le=10_000, description="Messages taken a call.")
+    webhook_key: SecretStr | None = Field(
+        None, min_length=16, description="A secret that signs answers. Absent: none are taken."
+    )
+
+
+class _Event(BaseModel):
+    """An answer as it comes: `key` is the message's, `at` ISO with a zone or seconds since 1970."""
+
+    id: str = Field(min_length=1)
+    key: str
+    event: str
+    at: AwareDatetime
+    url: str = ""
+    reason: str = ""
+    permanent: bool = False
+    text: str = ""
+
+
+_EVENTS = TypeAdapter(list[_Event])
+_KINDS = frozenset(ResponseKind)
+_REASONS = frozenset(RejectReason)
 
 
 class SandboxChannel:
@@ -56,6 +88,7 @@ class SandboxChannel:
         self.capabilities = self.describe(settings)
         self.folder = settings.folder or Path(".holdfast", "sandbox", name)
         self._extension = ".eml" if settings.kind == "email" else ".txt"
+        self._webhook_key = settings.webhook_key
         self._is_closed = False
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -75,6 +108,10 @@ class SandboxChannel:
             idempotent=True,
             lookup=True,
         )
+
+    def batches(self, messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+        """The messages by `batch_size`."""
+        return by_count(messages, self.capabilities.batch_size)
 
     def send(self, batch: Sequence[Message]) -> list[Outcome]:
         """Writes each message that is not there yet. Raises ChannelUnavailable when the first cannot be."""
@@ -106,6 +143,32 @@ class SandboxChannel:
         """Ends the channel; there is nothing to give back."""
         self._is_closed = True
 
+    def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> None:
+        """Raises AnswerRefused unless one of the signatures is of `id.timestamp.body`, within five minutes.
+
+        The key is the setting's text as it is.
+        """
+        if self._webhook_key is None:
+            raise AnswerRefused(f"channel {self.name!r} has no webhook_key, so it takes no answers")
+        id_, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+        signed = f"{id_}.{timestamp}.".encode() + body
+        digest = hmac.digest(self._webhook_key.get_secret_value().encode(), signed, "sha256")
+        expected = b"v1," + base64.b64encode(digest)
+        # Several while keys are changed over.
+        given = headers.get("webhook-signature", "").encode().split()
+        if not any(hmac.compare_digest(expected, signature) for signature in given):
+            raise AnswerRefused(f"channel {self.name!r}: the signature is missing or wrong")
+        if not timestamp.isdecimal() or abs(now.timestamp() - int(timestamp)) > _FRESH.total_seconds():
+            raise AnswerRefused(f"channel {self.name!r}: the signature is not of the last five minutes")
+
+    def parse(self, body: bytes) -> list[Response]:
+        """The responses in a JSON list of events; see docs/channels.md for an event's fields."""
+        try:
+            events = _EVENTS.validate_json(body)
+        except ValidationError:
+            raise ValueError("not a JSON list of events with id, key, event and at") from None
+        return [_response(event) for event in events if event.event in _KINDS]
+
     def _write(self, message: Message, date: str) -> Outcome:
         path = self._path(message.key)
         if path.exists():
@@ -131,6 +194,20 @@ class SandboxChannel:
     def _require_open(self) -> None:
         if self._is_closed:
             raise ChannelUnavailable(f"channel {self.name!r} is closed")
+
+
+def _response(event: _Event) -> Response:
+    known = event.reason if event.reason in _REASONS else RejectReason.UNKNOWN
+    return Response(
+        kind=ResponseKind(event.event),
+        event_id=event.id,
+        occurred_at=event.at,
+        key=event.key,
+        reason=RejectReason(known) if event.reason else None,
+        permanent=event.permanent,
+        url=event.url,
+        text=event.text,
+    )
 
 
 def _code(error: OSError) -> str:

@@ -24,6 +24,7 @@ from holdfast.channel import (
     Outcome,
     Rejected,
     Retry,
+    by_count,
     require_fit,
 )
 from holdfast.errors import ChannelUnavailable
@@ -116,6 +117,10 @@ class SmtpChannel:
         return Capabilities(
             kind="email", html=True, batch_size=settings.batch_size, concurrency=settings.concurrency
         )
+
+    def batches(self, messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+        """The messages by `batch_size`."""
+        return by_count(messages, self.capabilities.batch_size)
 
     def send(self, batch: Sequence[Message]) -> list[Outcome]:
         """Sends the batch over one connection, letter by letter.

@@ -3,11 +3,14 @@
 A channel is opened with its settings, says what it can do, and takes batches of messages. It gives one
 `Outcome` for each message, in the order of the batch, and raises only when *nothing* was taken:
 `ChannelUnavailable` (an operator has to act) or `BatchRefused` (smaller batches may pass).
+
+What a channel can do beyond sending is a protocol of its own, which its adapter implements or not: `Receiver`
+(the provider calls us), `Poller` (we ask what is new), `Publisher` (public posts).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -25,11 +28,14 @@ class Capabilities:
     `kind` names the address, consent and template file it works with (`email`, `sms`, `telegram`, `x`).
     `batch_size` is the most messages a call takes; `concurrency` the most calls it wants at once.
     `idempotent`: the provider takes our message key and never sends one key twice.
-    `lookup`: `Channel.lookup` can say what became of a message.
+    `lookup`: `Channel.lookup` can say what became of a message. `posts`: it publishes, as a `Publisher`, and
+    takes no messages. `opt_in`: every message needs a recorded yes, transactional ones too.
     """
 
     kind: str
     html: bool = False
+    posts: bool = False
+    opt_in: bool = False
     batch_size: int = 1
     concurrency: int = 1
     idempotent: bool = False
@@ -149,6 +155,12 @@ def require_fit(name: str, capabilities: Capabilities, batch: Sequence[Message])
         )
 
 
+def by_count(messages: Sequence[Message], size: int) -> Iterator[Sequence[Message]]:
+    """The messages in batches of `size`: how a channel splits them that has no other limit."""
+    for start in range(0, len(messages), size):
+        yield messages[start : start + size]
+
+
 @runtime_checkable
 class Channel(Protocol):
     """What every adapter implements. Adapters are used from several threads at once."""
@@ -163,8 +175,11 @@ class Channel(Protocol):
     def describe(cls, settings: Any) -> Capabilities:
         """What a channel with these settings can do, without opening it."""
 
+    def batches(self, messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+        """The messages split into batches that go out in one call each; each message is in one of them."""
+
     def send(self, batch: Sequence[Message]) -> list[Outcome]:
-        """Sends the batch (at most `batch_size`), one outcome a message, in order."""
+        """Sends the batch, one that `batches` gave or a part of it: one outcome a message, in order."""
 
     def lookup(self, keys: Sequence[str], since: datetime) -> dict[str, Outcome]:
         """What became of the messages with these keys; a key that the provider never saw is `Retry`.
@@ -174,3 +189,107 @@ class Channel(Protocol):
 
     def close(self) -> None:
         """Gives connections back. Further calls are errors."""
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+class ResponseKind(StrEnum):
+    """What can come back: the closed vocabulary that every channel translates to."""
+
+    ACCEPTED = "accepted"  # the provider has it: proof for a message in doubt
+    DEFERRED = "deferred"  # the receiving side asked to wait; the provider tries again
+    DELIVERED = "delivered"
+    BOUNCED = "bounced"  # not delivered, for good
+    OPENED = "opened"
+    CLICKED = "clicked"
+    REPLIED = "replied"
+    UNSUBSCRIBED = "unsubscribed"
+    RESUBSCRIBED = "resubscribed"
+    COMPLAINED = "complained"  # reported as spam
+    MENTIONED = "mentioned"  # somebody wrote about us in public
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One answer, of one message where `key` (our message key) or `provider_id` says so.
+
+    `event_id` names the event within the channel: the same event twice has the same. `provider_id` is the
+    provider's name for the message or post it is about. `address` is the customer's, for events that carry
+    nothing else. `machine` says why a machine is taken to have done it. `permanent`: the address is dead, and
+    nothing more is sent to it. `url` is what was clicked, `text` what a person wrote.
+    """
+
+    kind: ResponseKind
+    event_id: str
+    occurred_at: datetime
+    key: str = ""
+    provider_id: str = ""
+    address: str = ""
+    machine: str = ""
+    reason: RejectReason | None = None
+    permanent: bool = False
+    url: str = ""
+    text: str = ""
+
+
+@runtime_checkable
+class Receiver(Protocol):
+    """A channel whose provider calls our webhook. Both methods use no network."""
+
+    def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> None:
+        """Raises AnswerRefused unless the provider signed these very bytes, and lately.
+
+        Names of headers are in lower case.
+        """
+
+    def parse(self, body: bytes) -> list[Response]:
+        """The responses in a body that was verified. Events of unknown types are left out.
+
+        Raises ValueError, without data in its text, for a body that cannot be read at all.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What was new, and the cursor to ask with next time."""
+
+    responses: Sequence[Response]
+    cursor: str
+
+
+@runtime_checkable
+class Poller(Protocol):
+    """A channel that has to be asked for its answers."""
+
+    def poll(self, cursor: str) -> Polled:
+        """What came since the cursor; '' at the first time, from now on. Raises ChannelUnavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostNumbers:
+    """What a network counted of a post; None: it does not say."""
+
+    impressions: int | None = None
+    likes: int | None = None
+    replies: int | None = None
+    reposts: int | None = None
+    clicks: int | None = None
+
+
+@runtime_checkable
+class Publisher(Protocol):
+    """A channel that publishes posts."""
+
+    def publish(self, text: str) -> Outcome:
+        """Publishes one post; `Accepted.provider_id` is its id. Never repeats a call by itself."""
+
+    def find_post(self, text: str, since: datetime) -> str | None:
+        """The id of our own post with this text, published since then; None: there is none."""
+
+    def measure(self, provider_ids: Sequence[str]) -> dict[str, PostNumbers]:
+        """What the network counts of these posts; one it does not know is left out."""
+
+    @classmethod
+    def problem_with(cls, text: str) -> str | None:
+        """Why the network would refuse this text, in words; None: it fits."""

@@ -9,7 +9,8 @@
     ├── RenderError            one customer's message cannot be rendered
     ├── ChannelError
     │   ├── ChannelUnavailable nothing was taken; the channel needs an operator (bad credentials, wrong host)
-    │   └── BatchRefused       nothing was taken because of something in the batch; smaller ones may pass
+    │   ├── BatchRefused       nothing was taken because of something in the batch; smaller ones may pass
+    │   └── AnswerRefused      a request that claims to be a provider's answer, and is not to be believed
     ├── RunError               a run is not in a state that allows what was asked
     └── OrchestrationError     the Prefect server, a work pool or a deployment is missing or does not answer
 
@@ -95,6 +96,10 @@ class ChannelUnavailable(ChannelError):
 
 class BatchRefused(ChannelError):
     """The provider took nothing of the batch because of something in it. Smaller batches may pass."""
+
+
+class AnswerRefused(ChannelError):
+    """A request that claims to come from a provider has no valid signature, or one that is too old."""
 
 
 class RunError(HoldfastError):

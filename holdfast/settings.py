@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 from holdfast import documents
 from holdfast.documents import Document
 from holdfast.errors import SettingsError
-from holdfast.units import Duration, Mailbox, Name, Share, TimeZone, WebAddress, Window
+from holdfast.units import Cron, Duration, Mailbox, Name, Share, TimeZone, WebAddress, Window
 
 FILE_NAME = "holdfast.yaml"
 SECRET_KEYS = re.compile(r"pass|token|secret|credential|api_?key|_key\b|database", re.IGNORECASE)
@@ -130,6 +130,24 @@ class Dispatch(_Part):
     threads: int = Field(4, ge=1, le=64, description="Chunks in work at once in one process.")
 
 
+class Web(_Part):
+    """The web app: webhooks, the links in messages, pages for customers, ingestion."""
+
+    host: str = Field("127.0.0.1", description="Where it listens. A proxy with TLS stands before it.")
+    port: int = Field(8480, ge=1, le=65_535)
+    ingest_token: SecretRef | None = Field(
+        None, description="Bearer token that orders and events are sent with. Absent: ingestion is closed."
+    )
+
+
+class Schedules(_Part):
+    """When the flows run that belong to no campaign, in the business's zone."""
+
+    collect: Cron = Field("*/5 * * * *", description="collect_responses: what customers answered.")
+    refresh: Cron = Field("15 5 * * *", description="refresh_metrics: results, the KPI sheet, reports.")
+    sync: Cron = Field("45 * * * *", description="sync_customers: from the sources, where there are any.")
+
+
 class ProjectFile(_Part):
     """What holdfast.yaml says."""
 
@@ -146,6 +164,8 @@ class ProjectFile(_Part):
     global_holdout: Share = 0.0
     lifecycle: Lifecycle = Lifecycle()
     dispatch: Dispatch = Dispatch()
+    web: Web = Web.model_validate({})
+    schedules: Schedules = Schedules.model_validate({})
 
 
 class Project(ProjectFile):
@@ -163,7 +183,6 @@ LATER = {
     "referrals": "rewards for recommending",
     "guard": "limits that stop a run by themselves",
     "runner": "processes and Dask",
-    "web": "the web app",
     "defaults.guard": "limits that stop a run by themselves",
     "defaults.send.rate": "a pace of its own for each campaign",
     "channels.*.rate": "a pace for each channel",

@@ -21,6 +21,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     SmallInteger,
     Table,
@@ -282,6 +283,7 @@ MESSAGE_STATES = (
     "cancelled",  # the run was ended by an operator
 )
 LIVE_STATES = ("planned", "leased", "sending", "accepted", "in_doubt")
+MESSAGE_RESPONSES = ("delivered", "bounced", "opened", "clicked", "replied", "unsubscribed", "complained")
 _LIVE = text("state IN ('planned', 'leased', 'sending', 'accepted', 'in_doubt')")
 _SENT = text("sent_at IS NOT NULL")
 
@@ -311,6 +313,10 @@ messages = Table(
     Column("sent_at", UtcTime),
     Column("settled_at", UtcTime),
     Column("provider_id", Text),
+    # The first of each kind of response, taken anew from `responses` whenever one comes.
+    *(Column(f"{kind}_at", UtcTime) for kind in MESSAGE_RESPONSES),
+    Column("machine_opened_at", UtcTime),
+    Column("machine_clicked_at", UtcTime),
     UniqueConstraint("enrollment_id", "step", "rank"),
     _one_of("state", MESSAGE_STATES, "state"),
     CheckConstraint("(state IN ('leased', 'sending')) = (lease_owner IS NOT NULL)", name="lease"),
@@ -356,4 +362,111 @@ attempts = Table(
     Column("rejected", Integer),
     Column("retried", Integer),
     Column("in_doubt", Integer),
+)
+
+POST_STATES = ("planned", "sending", "accepted", "rejected", "in_doubt")
+
+# One public publication on a social channel: of one step of a run there is one for each channel, for ever.
+posts = Table(
+    "posts",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("run_id", Id, ForeignKey("runs.id"), nullable=False),
+    Column("step", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("due_at", UtcTime, nullable=False),
+    Column("lease_owner", Text),
+    Column("lease_expires_at", UtcTime),
+    Column("attempts", SmallInteger, nullable=False, server_default=text("0")),
+    Column("sent_at", UtcTime),
+    Column("settled_at", UtcTime),
+    Column("provider_id", Text),
+    # The text that went out, or may have: what a look-up compares.
+    Column("text", Text),
+    # Counted by the network, as of measured_at.
+    Column("impressions", BigInteger),
+    Column("likes", BigInteger),
+    Column("replies", BigInteger),
+    Column("reposts", BigInteger),
+    Column("clicks", BigInteger),
+    Column("measured_at", UtcTime),
+    UniqueConstraint("run_id", "step", "channel"),
+    _one_of("state", POST_STATES, "state"),
+    CheckConstraint("(state = 'sending') = (lease_owner IS NOT NULL)", name="lease"),
+    Index("ix_posts_provider", "channel", "provider_id"),
+)
+
+# --- what comes back ------------------------------------------------------------------------------
+
+# Answers as they came, kept before the sender gets its 2xx. No channel: our own links and pixels.
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("channel", Text),
+    Column("received_at", UtcTime, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    # Of the body: a provider that repeats a request repeats it to the byte.
+    Column("digest", LargeBinary, nullable=False),
+    Column("handled_at", UtcTime),
+    # Why it could not be read; it stays here, and is counted.
+    Column("problem", Text),
+    UniqueConstraint("channel", "digest"),
+    Index(
+        "ix_inbox_waiting",
+        "id",
+        postgresql_where=text("handled_at IS NULL"),
+        sqlite_where=text("handled_at IS NULL"),
+    ),
+)
+
+RESPONSE_KINDS = ("accepted", "deferred", *MESSAGE_RESPONSES, "resubscribed", "mentioned")
+
+responses = Table(
+    "responses",
+    metadata,
+    Column("id", Id, primary_key=True),
+    # No channel is '': our own links.
+    Column("channel", Text, nullable=False),
+    # The provider's name for the event, or a digest of it: the same event twice is one response.
+    Column("event_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    # None: of a message or customer that we do not know.
+    Column("message_id", Id, ForeignKey("messages.id")),
+    Column("customer_id", Id, ForeignKey("customers.id")),
+    Column("post_id", Id, ForeignKey("posts.id")),
+    Column("occurred_at", UtcTime, nullable=False),
+    Column("received_at", UtcTime, nullable=False),
+    # Why a machine is taken to have done it; none: a person.
+    Column("machine", Text),
+    Column("reason", Text),
+    Column("url", Text),
+    Column("text", Text),
+    Column("inbox_id", Id, ForeignKey("inbox.id")),
+    UniqueConstraint("channel", "event_id"),
+    _one_of("kind", RESPONSE_KINDS, "kind"),
+    Index("ix_responses_message", "message_id", "kind", "occurred_at"),
+)
+
+# Enrollments of either arm whose goal was met inside its window, counted from the enrollment.
+conversions = Table(
+    "conversions",
+    metadata,
+    Column("enrollment_id", Id, ForeignKey("enrollments.id"), primary_key=True),
+    Column("converted_at", UtcTime, nullable=False),
+    # All goal events in the window, and what its orders came to; an order that stops to qualify goes again.
+    Column("events", Integer, nullable=False),
+    Column("value", BigInteger, nullable=False),
+)
+
+# How far something has been read: a source that is synced, a channel that is polled.
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
 )

@@ -99,8 +99,12 @@ class _Chunk:
         self._count("leased", len(leased))
         try:
             messages = self._render(leased)
-            size, at_once = self.channel.capabilities.batch_size, self.channel.capabilities.concurrency
-            batches = [messages[start : start + size] for start in range(0, len(messages), size)]
+            by_key = {rendered.message.key: rendered for rendered in messages}
+            batches = [
+                [by_key[message.key] for message in batch]
+                for batch in self.channel.batches([rendered.message for rendered in messages])
+            ]
+            at_once = self.channel.capabilities.concurrency
             if at_once == 1 or len(batches) < 2:
                 for batch in batches:
                     self._send_batch(batch)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -182,7 +184,7 @@ def _configure_sqlite(connection: Any, record: Any) -> None:
     # We say BEGIN ourselves: the driver would begin only before the first write, and never immediately.
     connection.isolation_level = None
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode = WAL")
+    _write_ahead(cursor)
     # A commit survives the process, and the operating system's crash all but the last moments' commits:
     # FULL, because a `sending` that is forgotten could repeat a message.
     cursor.execute("PRAGMA synchronous = FULL")
@@ -191,6 +193,20 @@ def _configure_sqlite(connection: Any, record: Any) -> None:
     cursor.execute("PRAGMA cache_size = -65536")
     cursor.execute("PRAGMA temp_store = MEMORY")
     cursor.close()
+
+
+def _write_ahead(cursor: Any) -> None:
+    """Turns write-ahead logging on. Several may open a new file at once, and no busy timeout holds then."""
+    give_up = time.monotonic() + 60
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -14,7 +14,16 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any, ClassVar
 
-from holdfast.channel import Accepted, Capabilities, Channel, ChannelSettings, Message, Outcome, Skeleton
+from holdfast.channel import (
+    Accepted,
+    Capabilities,
+    Channel,
+    ChannelSettings,
+    Message,
+    Outcome,
+    Skeleton,
+    by_count,
+)
 
 BATCH = 1000
 
@@ -162,6 +171,9 @@ class SinkChannel:
     @classmethod
     def describe(cls, settings: Any) -> Capabilities:
         return cls.capabilities
+
+    def batches(self, messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+        return by_count(messages, self.capabilities.batch_size)
 
     def send(self, batch: Sequence[Message]) -> list[Outcome]:
         self._sink.post(batch)

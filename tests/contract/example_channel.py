@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from holdfast.channel import (
     Outcome,
     Rejected,
     RejectReason,
+    by_count,
     require_fit,
 )
 from holdfast.errors import ChannelUnavailable
@@ -43,6 +44,9 @@ class PrintShopChannel:
     @classmethod
     def describe(cls, settings: PrintShopSettings) -> Capabilities:
         return Capabilities(kind="letter", batch_size=50)
+
+    def batches(self, messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+        return by_count(messages, self.capabilities.batch_size)
 
     def send(self, batch: Sequence[Message]) -> list[Outcome]:
         require_fit(self.name, self.capabilities, batch)

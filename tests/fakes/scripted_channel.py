@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from threading import Lock
 from typing import Any
@@ -14,6 +14,7 @@ from holdfast.channel import (
     Message,
     Outcome,
     Retry,
+    by_count,
     require_fit,
 )
 from holdfast.errors import ChannelUnavailable
@@ -58,6 +59,9 @@ class ScriptedChannel:
             lookup=settings.lookup,
             idempotent=settings.idempotent,
         )
+
+    def batches(self, messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+        return by_count(messages, self.capabilities.batch_size)
 
     def send(self, batch: Sequence[Message]) -> list[Outcome]:
         if self._is_closed:

@@ -129,7 +129,7 @@ def test_every_campaign_key_is_documented_and_no_other() -> None:
 
 
 def test_every_setting_is_documented_and_no_other() -> None:
-    sections = {"brand", "business", "channels", "defaults", "lifecycle", "dispatch"}
+    sections = {"brand", "business", "channels", "defaults", "lifecycle", "dispatch", "web", "schedules"}
     assert documented_keys("project") | sections == set(keys_of(ProjectFile))
 
 

@@ -113,7 +113,7 @@ def test_an_empty_file_is_a_project(written: Callable[[str], Path]) -> None:
         (
             "root: /tmp\n",
             "holdfast.yaml:1:1: unknown key `root`; expected brand, business, channels, database, defaults,"
-            " dispatch, global_holdout, lifecycle or secret\n    root: /tmp\n    ^",
+            " dispatch, global_holdout, lifecycle, schedules, secret or web\n    root: /tmp\n    ^",
         ),
     ],
 )

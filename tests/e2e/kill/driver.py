@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
@@ -19,7 +19,16 @@ from sqlalchemy import event
 
 from channels.smtp import SmtpChannel, SmtpSettings
 from holdfast.campaign.models import Campaign
-from holdfast.channel import Accepted, Capabilities, Channel, ChannelSettings, Message, Outcome, Retry
+from holdfast.channel import (
+    Accepted,
+    Capabilities,
+    Channel,
+    ChannelSettings,
+    Message,
+    Outcome,
+    Retry,
+    by_count,
+)
 from holdfast.content.library import Library
 from holdfast.delivery import Source, Workspace, advance, dispatch_chunk, due, enroll, open_run, settle
 from holdfast.delivery.planning import running
@@ -86,6 +95,9 @@ class SinkChannel:
         self.capabilities = Capabilities("sms", batch_size=BATCH, concurrency=AT_ONCE, lookup=lookup)
         self._port, self._local = port, threading.local()
 
+    def batches(self, messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+        return by_count(messages, self.capabilities.batch_size)
+
     def send(self, batch: Sequence[Message]) -> list[Outcome]:
         answer = self._ask({"send": [[message.key, message.to] for message in batch]})
         if "refused" in answer:
@@ -116,6 +128,9 @@ class WatchedChannel:
     def __init__(self, channel: Channel, points: Points) -> None:
         self._channel, self._points, self.capabilities = channel, points, channel.capabilities
         self._local = threading.local()
+
+    def batches(self, messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+        return self._channel.batches(messages)
 
     def send(self, batch: Sequence[Message]) -> list[Outcome]:
         self._points.reach("before the call")

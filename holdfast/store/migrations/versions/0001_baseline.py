@@ -260,6 +260,15 @@ def upgrade() -> None:
         sa.Column("sent_at", sa.BigInteger(), nullable=True),
         sa.Column("settled_at", sa.BigInteger(), nullable=True),
         sa.Column("provider_id", sa.Text(), nullable=True),
+        sa.Column("delivered_at", sa.BigInteger(), nullable=True),
+        sa.Column("bounced_at", sa.BigInteger(), nullable=True),
+        sa.Column("opened_at", sa.BigInteger(), nullable=True),
+        sa.Column("clicked_at", sa.BigInteger(), nullable=True),
+        sa.Column("replied_at", sa.BigInteger(), nullable=True),
+        sa.Column("unsubscribed_at", sa.BigInteger(), nullable=True),
+        sa.Column("complained_at", sa.BigInteger(), nullable=True),
+        sa.Column("machine_opened_at", sa.BigInteger(), nullable=True),
+        sa.Column("machine_clicked_at", sa.BigInteger(), nullable=True),
         sa.CheckConstraint(
             "(state IN ('leased', 'sending')) = (lease_owner IS NOT NULL)", name=op.f("ck_messages_lease")
         ),
@@ -319,3 +328,106 @@ def upgrade() -> None:
         postgresql_where=sa.text("state IN ('planned', 'leased', 'sending', 'accepted', 'in_doubt')"),
         sqlite_where=sa.text("state IN ('planned', 'leased', 'sending', 'accepted', 'in_doubt')"),
     )
+
+    op.create_table(
+        "cursors",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("updated_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_cursors")),
+    )
+    op.create_table(
+        "inbox",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("channel", sa.Text(), nullable=True),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("handled_at", sa.BigInteger(), nullable=True),
+        sa.Column("problem", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_inbox")),
+        sa.UniqueConstraint("channel", "digest", name=op.f("uq_inbox_channel_digest")),
+    )
+    op.create_index(
+        "ix_inbox_waiting",
+        "inbox",
+        ["id"],
+        unique=False,
+        postgresql_where=sa.text("handled_at IS NULL"),
+        sqlite_where=sa.text("handled_at IS NULL"),
+    )
+    op.create_table(
+        "posts",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("run_id", ID, nullable=False),
+        sa.Column("step", sa.Text(), nullable=False),
+        sa.Column("channel", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.Column("lease_owner", sa.Text(), nullable=True),
+        sa.Column("lease_expires_at", sa.BigInteger(), nullable=True),
+        sa.Column("attempts", sa.SmallInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("sent_at", sa.BigInteger(), nullable=True),
+        sa.Column("settled_at", sa.BigInteger(), nullable=True),
+        sa.Column("provider_id", sa.Text(), nullable=True),
+        sa.Column("text", sa.Text(), nullable=True),
+        sa.Column("impressions", sa.BigInteger(), nullable=True),
+        sa.Column("likes", sa.BigInteger(), nullable=True),
+        sa.Column("replies", sa.BigInteger(), nullable=True),
+        sa.Column("reposts", sa.BigInteger(), nullable=True),
+        sa.Column("clicks", sa.BigInteger(), nullable=True),
+        sa.Column("measured_at", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint("(state = 'sending') = (lease_owner IS NOT NULL)", name=op.f("ck_posts_lease")),
+        sa.CheckConstraint(
+            "state IN ('planned', 'sending', 'accepted', 'rejected', 'in_doubt')", name=op.f("ck_posts_state")
+        ),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_posts_run_id_runs")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_posts")),
+        sa.UniqueConstraint("run_id", "step", "channel", name=op.f("uq_posts_run_id_step_channel")),
+    )
+    op.create_index("ix_posts_provider", "posts", ["channel", "provider_id"], unique=False)
+    op.create_table(
+        "conversions",
+        sa.Column("enrollment_id", ID, nullable=False),
+        sa.Column("converted_at", sa.BigInteger(), nullable=False),
+        sa.Column("events", sa.Integer(), nullable=False),
+        sa.Column("value", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["enrollment_id"], ["enrollments.id"], name=op.f("fk_conversions_enrollment_id_enrollments")
+        ),
+        sa.PrimaryKeyConstraint("enrollment_id", name=op.f("pk_conversions")),
+    )
+    op.create_table(
+        "responses",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("channel", sa.Text(), nullable=False),
+        sa.Column("event_id", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("message_id", ID, nullable=True),
+        sa.Column("customer_id", ID, nullable=True),
+        sa.Column("post_id", ID, nullable=True),
+        sa.Column("occurred_at", sa.BigInteger(), nullable=False),
+        sa.Column("received_at", sa.BigInteger(), nullable=False),
+        sa.Column("machine", sa.Text(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("url", sa.Text(), nullable=True),
+        sa.Column("text", sa.Text(), nullable=True),
+        sa.Column("inbox_id", ID, nullable=True),
+        sa.CheckConstraint(
+            "kind IN ('accepted', 'deferred', 'delivered', 'bounced', 'opened', 'clicked', 'replied', 'unsubscribed', 'complained', 'resubscribed', 'mentioned')",  # noqa: E501
+            name=op.f("ck_responses_kind"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["customer_id"], ["customers.id"], name=op.f("fk_responses_customer_id_customers")
+        ),
+        sa.ForeignKeyConstraint(["inbox_id"], ["inbox.id"], name=op.f("fk_responses_inbox_id_inbox")),
+        sa.ForeignKeyConstraint(
+            ["message_id"], ["messages.id"], name=op.f("fk_responses_message_id_messages")
+        ),
+        sa.ForeignKeyConstraint(["post_id"], ["posts.id"], name=op.f("fk_responses_post_id_posts")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_responses")),
+        sa.UniqueConstraint("channel", "event_id", name=op.f("uq_responses_channel_event_id")),
+    )
+    op.create_index("ix_responses_message", "responses", ["message_id", "kind", "occurred_at"], unique=False)
