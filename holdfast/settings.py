@@ -138,6 +138,8 @@ class Web(_Part):
     ingest_token: SecretRef | None = Field(
         None, description="Bearer token that orders and events are sent with. Absent: ingestion is closed."
     )
+    track_clicks: bool = Field(True, description="Lead the links of email through our redirect.")
+    track_opens: bool = Field(True, description="Put an open pixel at the end of email.")
 
 
 class Schedules(_Part):

@@ -11,6 +11,7 @@ import channels
 from holdfast.campaign.loading import campaign_files, load_campaign, load_segments
 from holdfast.channel import Capabilities, Channel
 from holdfast.content.library import Library
+from holdfast.content.tracking import Tracking
 from holdfast.delivery import Source, Workspace
 from holdfast.errors import ProblemsFound, SettingsError
 from holdfast.settings import (
@@ -24,6 +25,7 @@ from holdfast.settings import (
 )
 from holdfast.store.database import Database
 from holdfast.store.schema import ensure
+from holdfast.tokens import Signer
 
 ReadBlock = Callable[[str], str]
 
@@ -47,11 +49,14 @@ def open_workspace(root: Path, read_block: ReadBlock) -> Workspace:
     if problems:
         raise ProblemsFound(problems)
     database = open_database(project, read_block)
+    secret = project_secret(project, read_block)
+    templates = project.root / "templates"
+    tracking = Tracking.of(templates, project.brand, project.web, Signer(secret).sign_link)
     return Workspace(
         project=project,
         database=database,
-        secret=project_secret(project, read_block),
-        library=Library(project.root / "templates", project.brand, project.business),
+        secret=secret,
+        library=Library(templates, project.brand, project.business, tracking),
         channels=ProjectChannels(project, read_block),
         sources=sources,
         segments=segments,

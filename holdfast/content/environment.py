@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from jinja2 import FileSystemLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
@@ -17,19 +16,21 @@ from markupsafe import Markup
 from holdfast.audience.people import Attributes, Money
 from holdfast.content.formats import Formats, Width
 from holdfast.content.scope import FORMATTED_BY, PRINTABLE_TYPES, VISIBLE_TYPES, members
+from holdfast.content.tracking import link_target
 from holdfast.errors import RenderError
 
 # Where one rendering keeps what is not for templates. With a space in it no template can name it.
 VALUES = "values of this message"
 FORMATS = "formats of this message"
+TRACKED = "links of this message"
 
 # Letters and digits only, so that neither escaping nor MJML nor text derivation changes it, and random, so
 # that no customer can have it in their name. One nonce a process: skeletons never leave it unfilled.
 _NONCE = f"hf{secrets.token_hex(8)}x"
 PLACEHOLDER = rf"{_NONCE}(\d+)z"
 _PLACEHOLDERS = [f"{_NONCE}{number}z" for number in range(1000)]
-
-_SCHEMES = frozenset({"http", "https", "mailto", "tel"})
+# The first value of every message is its track token; templates' own come after it.
+TOKEN_PLACEHOLDER = _PLACEHOLDERS[0]
 
 # Those of Jinja that keep values plain: none that marks a text as safe, escapes it, or makes markup.
 _JINJA_FILTERS = """
@@ -117,19 +118,14 @@ def plural(context: Context, number: float, *, other: str, **forms: str) -> str:
     return forms.get(formats.plural(number), other)
 
 
-def track(url: str | None) -> str:
-    """A computed address for a link, or `#` where it is not one that a link may lead to."""
-    if not url:
-        return "#"
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "#"
-    if parts.scheme.lower() not in _SCHEMES or not url.isprintable() or " " in url or "\\" in url:
-        return "#"
-    if parts.scheme.lower() in ("http", "https") and not parts.hostname:
-        return "#"
-    return url
+@pass_context
+def track(context: Context, url: str | None) -> str:
+    """A computed address for a link, tracked where it may be, or `#` where no link may lead to it."""
+    target = link_target(url)
+    tracked: Callable[[str], str] | None = context.parent[TRACKED]
+    if target is None or tracked is None:
+        return target or "#"
+    return tracked(target)
 
 
 FILTERS: dict[str, Callable[..., Any]] = {

@@ -16,10 +16,11 @@ from markupsafe import escape
 from holdfast.audience.people import Needs, Person, clean
 from holdfast.channel import Skeleton
 from holdfast.content.analysis import Analysis, analyse
-from holdfast.content.environment import FORMATS, VALUES, TemplateEnvironment
+from holdfast.content.environment import FORMATS, TRACKED, VALUES, TemplateEnvironment
 from holdfast.content.formats import Formats, direction, known_locale, known_zone
 from holdfast.content.scope import BrandScope, Links, MessageScope, Occasion, Scope
 from holdfast.content.skeleton import build_skeleton
+from holdfast.content.tracking import Tracking
 from holdfast.errors import RenderError
 from holdfast.settings import Brand, Business
 
@@ -62,7 +63,7 @@ class TemplateFile:
     locale: str
     template: Template
     message: MessageScope
-    skeleton: Callable[[str, str | None], Skeleton]
+    skeleton: Callable[[str, str | None, Tracking | None], Skeleton]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +79,11 @@ class TemplateOutput:
 class Library:
     """The templates under one folder, as they were when first read. Safe to share between threads."""
 
-    def __init__(self, root: Path, brand: Brand, business: Business) -> None:
+    def __init__(
+        self, root: Path, brand: Brand, business: Business, tracking: Tracking | None = None
+    ) -> None:
         self.root = root
+        self._tracking = tracking
         self.environment = TemplateEnvironment(root)
         self.business = business
         self._brand = BrandScope(brand.name, brand.postal_address, brand.public_url)
@@ -150,36 +154,44 @@ class Library:
             template,
             MessageScope.of(locale, direction(locale)),
             lru_cache(maxsize=_SKELETONS_KEPT)(
-                lambda source, text: build_skeleton(path.suffix, source, text)
+                lambda source, text, tracking: build_skeleton(path.suffix, source, text, tracking)
             ),
         )
 
     def render(
-        self, template: str, kind: str, person: Person, occasion: Occasion, links: Links
+        self, template: str, kind: str, person: Person, occasion: Occasion, links: Links, token: str = ""
     ) -> RenderedContent:
-        """One customer's content. Raises RenderError, which names the file and line, never the customer."""
-        return self.render_file(self.choose(template, kind, person.customer.locale), person, occasion, links)
+        """One customer's content. Raises RenderError, which names the file and line, never the customer.
+
+        `token` is the message's track token; without one no link is tracked.
+        """
+        file = self.choose(template, kind, person.customer.locale)
+        return self.render_file(file, person, occasion, links, token)
 
     def render_file(
-        self, file: TemplateFile, person: Person, occasion: Occasion, links: Links
+        self, file: TemplateFile, person: Person, occasion: Occasion, links: Links, token: str = ""
     ) -> RenderedContent:
         """One customer's content from this file, whatever their locale. Raises RenderError."""
-        output = self.run(file, person, occasion, links)
+        output = self.run(file, person, occasion, links, token)
         try:
-            skeleton = file.skeleton(output.source, output.text)
+            skeleton = file.skeleton(output.source, output.text, self._tracking if token else None)
         except RenderError as error:
             raise self._placed(file, error) from None
         escaped = escape_all(output.values) if skeleton.html_holes else ()
         return RenderedContent(_one_line(output.subject), skeleton, escaped, tuple(output.values))
 
-    def run(self, file: TemplateFile, person: Person, occasion: Occasion, links: Links) -> TemplateOutput:
+    def run(
+        self, file: TemplateFile, person: Person, occasion: Occasion, links: Links, token: str = ""
+    ) -> TemplateOutput:
         """What the template itself prints for a customer, before MJML. Raises RenderError."""
-        values: list[str] = []
+        values: list[str] = [token]
+        tracking = self._tracking if token else None
         context = file.template.new_context(
             {
                 **self._scope(file, person, occasion, links),
                 VALUES: values,
                 FORMATS: self._formats(person.customer.locale, person.customer.timezone, file.locale),
+                TRACKED: tracking and (lambda url: tracking.url(url, token)),
             }
         )
         try:

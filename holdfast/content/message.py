@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date, timedelta
 
 from holdfast.audience.people import Person
 from holdfast.campaign.models import Campaign, Step
@@ -11,6 +12,10 @@ from holdfast.content.library import Library
 from holdfast.content.scope import CampaignScope, Links, Occasion, StepScope
 from holdfast.settings import Brand
 from holdfast.tokens import Signer
+
+# Who opens an old letter still finds the shop, but a link is no key for ever to what it says of a customer.
+_TRACKED_FOR = timedelta(days=400)
+_PREFERENCES_FOR = timedelta(days=180)
 
 # What `preview` and `validate` put in the place of signed links.
 SAMPLE_LINKS = Links("https://example.invalid/u/sample", "https://example.invalid/p/sample")
@@ -40,17 +45,19 @@ def content_of(campaign: Campaign, step: Step, variant: str | None) -> Content:
 
 @dataclass(frozen=True, slots=True)
 class Composer:
-    """Composes the messages of a project. Safe to share between threads."""
+    """Composes the messages of a project that go out `today`. Safe to share between threads."""
 
     library: Library
     signer: Signer
     brand: Brand
+    today: date
 
     def compose(self, message_id: int, kind: str, to: str, content: Content, person: Person) -> Message:
         """The message for one customer at one address. Raises RenderError."""
         links = self._links(message_id)
-        rendered = self.library.render(content.template, kind, person, content.occasion, links)
         is_email = kind == "email"
+        token = self.signer.sign("track", message_id, self.today + _TRACKED_FOR) if is_email else ""
+        rendered = self.library.render(content.template, kind, person, content.occasion, links, token)
         is_marketing = content.occasion.campaign.purpose == "marketing"
         return Message(
             key=self.signer.sign("message", message_id),
@@ -67,8 +74,9 @@ class Composer:
     def _links(self, message_id: int) -> Links:
         base = self.brand.public_url.rstrip("/")
         return Links(
+            # Unsubscribing has no end: mail programs may offer it for as long as they show the letter.
             f"{base}/u/{self.signer.sign('unsubscribe', message_id)}",
-            f"{base}/p/{self.signer.sign('preferences', message_id)}",
+            f"{base}/p/{self.signer.sign('preferences', message_id, self.today + _PREFERENCES_FOR)}",
         )
 
 

@@ -7,8 +7,9 @@ import re
 import mrml
 
 from holdfast.channel import Skeleton
-from holdfast.content.environment import PLACEHOLDER
+from holdfast.content.environment import PLACEHOLDER, TOKEN_PLACEHOLDER
 from holdfast.content.plaintext import derive_text
+from holdfast.content.tracking import Tracking
 from holdfast.errors import RenderError
 
 MJML_TAGS = frozenset(
@@ -36,14 +37,15 @@ def split(text: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
     return tuple(pieces[::2]), tuple(map(int, pieces[1::2]))
 
 
-def build_skeleton(suffix: str, source: str, text: str | None) -> Skeleton:
+def build_skeleton(suffix: str, source: str, text: str | None, tracking: Tracking | None = None) -> Skeleton:
     """The skeleton of a template's output: `.mjml` and `.html` have both parts, `.txt` the text alone.
 
-    `text` is the output of the block `text`; None: it is derived.
+    `text` is the output of the block `text`; None: it is derived, with the links as they were written.
     """
     if suffix == ".txt":
         parts, holes = split(source.strip())
         return Skeleton(text=parts, text_holes=holes)
-    html, html_holes = split(compile_mjml(source) if suffix == ".mjml" else source)
+    page = compile_mjml(source) if suffix == ".mjml" else source
+    html, html_holes = split(tracking.rewrite(page, TOKEN_PLACEHOLDER) if tracking else page)
     parts, holes = split(derive_text(source) if text is None else text.strip() + "\n")
     return Skeleton(html, html_holes, parts, holes)

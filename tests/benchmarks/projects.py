@@ -10,9 +10,11 @@ from typing import Any
 from holdfast.campaign.loading import load_campaign, load_segments
 from holdfast.campaign.models import Campaign
 from holdfast.content.library import Library
+from holdfast.content.tracking import Tracking
 from holdfast.delivery import Source, Workspace
 from holdfast.settings import Project, load_project
 from holdfast.store.database import Database
+from holdfast.tokens import Signer
 from tests.benchmarks.sink import Sink, SinkChannels
 
 REPOSITORY = Path(__file__).parents[2]
@@ -46,7 +48,12 @@ def workspace(database: Database, sink: Sink | None = None, **campaign: Any) -> 
         project=settings,
         database=database,
         secret=SECRET,
-        library=Library(REPOSITORY / "templates", settings.brand, settings.business),
+        library=Library(
+            REPOSITORY / "templates",
+            settings.brand,
+            settings.business,
+            Tracking.of(REPOSITORY / "templates", settings.brand, settings.web, Signer(SECRET).sign_link),
+        ),
         channels=SinkChannels(sink),
         sources={"winback": Source(changed, changed.model_dump_json())},
         segments=segments,

@@ -150,7 +150,7 @@ def _bare_loop(enrolled: _Enrolled, sink: Sink) -> Taken:
                 select(messages.c.id, messages.c.customer_id).where(messages.c.state == "planned")
             ).all()
         with stopwatch() as elapsed:
-            composer = Composer(ws.library, ws.signer, ws.project.brand)
+            composer = Composer(ws.library, ws.signer, ws.project.brand, enrolled.now.date())
             content = content_of(campaign, campaign.steps[0], None)
             for start in range(0, len(todo), BATCH):
                 chunk = todo[start : start + BATCH]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import mrml
@@ -23,6 +23,7 @@ from holdfast.tokens import Signer
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 BRAND = Brand(name="Acme & Sons", postal_address="1 High St, Berlin", public_url="https://r.acme.example/")
+TODAY = date(2026, 6, 3)
 OCCASION = Occasion(CampaignScope("winback", "marketing"), StepScope("hello"), "coupon", "WELCOME<10>")
 SHIPPED = ["winback/hello", "winback/hello_coupon", "winback/reminder", "thanks/order"]
 SHIPPED_LIBRARY = Library(TEMPLATES, BRAND, Business())
@@ -455,7 +456,7 @@ def signer() -> Signer:
 
 
 def test_a_marketing_email_carries_signed_links_and_one_click_headers(signer: Signer) -> None:
-    composer = Composer(SHIPPED_LIBRARY, signer, BRAND)
+    composer = Composer(SHIPPED_LIBRARY, signer, BRAND, TODAY)
     message = composer.compose(42, "email", "a@b.example", Content("winback/hello", OCCASION), REGULAR)
     url = f"https://r.acme.example/u/{signer.sign('unsubscribe', 42)}"
     assert message.headers == {
@@ -463,14 +464,17 @@ def test_a_marketing_email_carries_signed_links_and_one_click_headers(signer: Si
         "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
     }
     assert f'href="{url}"' in message.html
-    assert f"https://r.acme.example/p/{signer.sign('preferences', 42)}" in message.text
+    assert (
+        f"https://r.acme.example/p/{signer.sign('preferences', 42, TODAY + timedelta(days=180))}"
+        in message.text
+    )
     assert signer.verify("message", message.key) == 42
     assert (message.to, message.to_name, message.sender) == ("a@b.example", "Anna Berg", BRAND.sender)
 
 
 def test_a_transactional_email_has_no_unsubscribe_header(signer: Signer) -> None:
     occasion = Occasion(CampaignScope("thanks", "transactional"), StepScope("order"))
-    message = Composer(SHIPPED_LIBRARY, signer, BRAND).compose(
+    message = Composer(SHIPPED_LIBRARY, signer, BRAND, TODAY).compose(
         1, "email", "a@b.example", Content("thanks/order", occasion), REGULAR
     )
     assert message.headers == {}
@@ -478,7 +482,7 @@ def test_a_transactional_email_has_no_unsubscribe_header(signer: Signer) -> None
 
 
 def test_a_text_message_has_neither_sender_nor_headers(signer: Signer) -> None:
-    message = Composer(SHIPPED_LIBRARY, signer, BRAND).compose(
+    message = Composer(SHIPPED_LIBRARY, signer, BRAND, TODAY).compose(
         1, "telegram", "4711", Content("winback/hello", OCCASION), REGULAR
     )
     assert (message.sender, message.subject, message.html, message.headers) == ("", "", "", {})

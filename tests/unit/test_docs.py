@@ -165,7 +165,7 @@ def test_defaults_are_documented_as_they_are() -> None:
             value: Any = project.model_dump(by_alias=True, mode="json")
             for part in key.split("."):
                 value = value[part]
-            assert str(value) == shown, key
+            assert (str(value).lower() if isinstance(value, bool) else str(value)) == shown, key
 
 
 # --- words ----------------------------------------------------------------------------------------
