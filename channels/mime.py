@@ -55,9 +55,10 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """A sender: the From header's value, and the address alone."""
+    """A sender: the From header's value, and its name and address apart."""
 
     header: str
+    name: str
     address: str
 
 
@@ -102,7 +103,8 @@ def mailbox(text: str) -> Mailbox:
         raise ChannelUnavailable(
             "the sender is not a mailbox", hint="write it like Acme <hello@acme.example> under brand: from"
         )
-    return Mailbox(_mailbox_header((found["name"] or "").strip().strip('"'), at), at)
+    name = (found["name"] or "").strip().strip('"')
+    return Mailbox(_mailbox_header(name, at), name, at)
 
 
 def address(text: str) -> str | None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
+from pydantic import SecretStr
+
+from channels.sendgrid_email import SendgridChannel, SendgridSettings
+from channels.sendgrid_payload import Limits, body, split
 from holdfast.channel import (
     Accepted,
     Capabilities,
@@ -27,12 +31,13 @@ from holdfast.channel import (
 
 BATCH = 1000
 
-Payload = Callable[[Sequence[Message]], bytes]
+Payload = Callable[[Sequence[Message]], Iterable[bytes]]
+"""The bodies of the requests for these messages."""
 
 
-def whole(messages: Sequence[Message]) -> bytes:
+def whole(messages: Sequence[Message]) -> Iterator[bytes]:
     """Every message with its whole bodies, one a line."""
-    return b"".join(
+    yield b"".join(
         _line(
             {
                 "key": message.key,
@@ -49,7 +54,7 @@ def whole(messages: Sequence[Message]) -> bytes:
     )
 
 
-def merged(messages: Sequence[Message]) -> bytes:
+def merged(messages: Sequence[Message]) -> Iterator[bytes]:
     """What is equal once, then each customer's values, one a line: as batch interfaces take personal mail."""
     groups: defaultdict[Skeleton, list[Message]] = defaultdict(list)
     for message in messages:
@@ -72,34 +77,51 @@ def merged(messages: Sequence[Message]) -> bytes:
             )
             for message in same
         ]
-    return b"".join(lines)
+    yield b"".join(lines)
 
 
-PAYLOADS: dict[str, Payload] = {"whole": whole, "merged": merged}
+def sendgrid(messages: Sequence[Message]) -> Iterator[bytes]:
+    """What the SendGrid adapter posts."""
+    for batch in split(messages, Limits(BATCH, SendgridSettings.model_fields["substitution_bytes"].default)):
+        yield body(batch, [message.to for message in batch])
+
+
+PAYLOADS: dict[str, Payload] = {"whole": whole, "merged": merged, "sendgrid": sendgrid}
 
 
 def _line(value: dict[str, Any]) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode() + b"\n"
 
 
+class Total(NamedTuple):
+    """What the sink took."""
+
+    messages: int
+    calls: int
+    bytes: int
+
+
 class Sink:
     """The connection to it: one a thread, kept alive."""
 
     def __init__(self, port: int, payload: Payload) -> None:
-        self._port, self._payload = port, payload
+        self._port, self.payload = port, payload
         self._local = threading.local()
-        self.bytes = 0
+        self.last = Total(0, 0, 0)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
 
     def post(self, messages: Sequence[Message]) -> None:
         """Sends one batch. Raises OSError unless all of it was taken."""
-        body = self._payload(messages)
-        self.bytes += len(body)
-        if int(self._ask("POST", body)) != len(messages):
+        if sum(int(self._ask("POST", body)) for body in self.payload(messages)) != len(messages):
             raise OSError("the sink took something else")
 
-    def taken(self) -> int:
-        """The messages it took since it was last asked."""
-        return int(self._ask("GET"))
+    def taken(self) -> Total:
+        """What it took since it was last asked; `last` keeps it."""
+        self.last = Total(*map(int, self._ask("GET").split()))
+        return self.last
 
     def _ask(self, method: str, body: bytes | None = None) -> bytes:
         if not hasattr(self._local, "connection"):
@@ -133,23 +155,25 @@ def _serve(pipe: Connection) -> None:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    taken = 0
+    taken = Total(0, 0, 0)
     lock = threading.Lock()
 
     def do_POST(self) -> None:
-        # No JSON text inside a message can look like this: its quotes are escaped.
-        count = self.rfile.read(int(self.headers["Content-Length"])).count(b'{"key": ')
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        # No JSON text inside a message can look like these: its quotes are escaped.
+        count = body.count(b'{"key": ') + body.count(b'"custom_args":{')
         with self.lock:
-            _Handler.taken += count
-        self._answer(count)
+            messages, calls, size = self.taken
+            _Handler.taken = Total(messages + count, calls + 1, size + len(body))
+        self._answer(str(count))
 
     def do_GET(self) -> None:
         with self.lock:
-            count, _Handler.taken = self.taken, 0
-        self._answer(count)
+            taken, _Handler.taken = self.taken, Total(0, 0, 0)
+        self._answer(" ".join(map(str, taken)))
 
-    def _answer(self, count: int) -> None:
-        body = str(count).encode()
+    def _answer(self, text: str) -> None:
+        body = text.encode()
         self.send_response(202)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -187,7 +211,7 @@ class SinkChannel:
 
 
 class SinkChannels:
-    """A project whose every channel is the sink."""
+    """A project whose every channel is the sink, or the SendGrid adapter in front of it."""
 
     def __init__(self, sink: Sink | None = None) -> None:
         self._sink = sink
@@ -196,4 +220,6 @@ class SinkChannels:
         return SinkChannel.capabilities
 
     def open(self, name: str) -> Channel:
+        if self._sink is not None and self._sink.payload is sendgrid:
+            return SendgridChannel(name, SendgridSettings(api_key=SecretStr("SG.x"), base_url=self._sink.url))
         return SinkChannel(name, self._sink)

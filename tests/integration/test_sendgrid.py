@@ -1,0 +1,277 @@
+"""The SendGrid channel against a server that behaves like SendGrid, or as SendGrid does on a bad day."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import trustme
+from sqlalchemy import update
+
+from channels import describe, open_channel
+from channels.sendgrid_email import SendgridChannel
+from holdfast import responses
+from holdfast.channel import Accepted, InDoubt, Message, Outcome, Rejected, RejectReason, Retry, Skeleton
+from holdfast.errors import BatchRefused, ChannelUnavailable, SettingsError
+from holdfast.settings import ChannelConfig
+from holdfast.store.database import Database
+from holdfast.tables import addresses
+from tests.contract.letters import message, messages
+from tests.integration.conftest import Bench, Clock, Shop, make_bench
+from tests.servers.sendgrid_server import API_KEY, Act, Answer, SendgridServer
+
+CONFIG = ChannelConfig(adapter="sendgrid")
+
+
+@contextmanager
+def opened(url: str, **options: Any) -> Iterator[SendgridChannel]:
+    channel = open_channel(
+        "email", CONFIG, {"api_key": API_KEY, "base_url": url, "timeout": "30s", **options}
+    )
+    assert isinstance(channel, SendgridChannel)
+    yield channel
+    channel.close()
+
+
+def send(
+    *script: Answer | Act | None, batch: Sequence[Message] | None = None, **options: Any
+) -> tuple[list[Outcome], SendgridServer]:
+    with SendgridServer(script) as server, opened(server.url, **options) as channel:
+        return channel.send(messages(2) if batch is None else batch), server
+
+
+def test_everyone_gets_what_was_written_to_them() -> None:
+    batch = [
+        message(1),
+        message(2, escaped=("B&amp;B", "jam"), plain=("B&B", "jam"), subject="Für Sie"),
+        message(3, to_name="مريم"),
+    ]
+    outcomes, server = send(batch=batch)
+    assert outcomes == [Accepted(server.mails[0].request_id)] * 3
+    assert [(m.to, m.name, m.subject, m.html, m.text, m.key, m.headers) for m in server.mails] == [
+        (m.to, m.to_name, m.subject, m.html, m.text, m.key, m.headers) for m in batch
+    ]
+
+
+def test_an_address_that_is_none_is_rejected_without_asking_and_the_others_go() -> None:
+    outcomes, server = send(batch=[message(1), message(2, to="nobody"), message(3)])
+    bad = Rejected(RejectReason.BAD_ADDRESS, "not an email address")
+    assert outcomes == [Accepted(server.mails[0].request_id), bad, Accepted(server.mails[0].request_id)]
+    assert [mail.to for mail in server.mails] == ["customer1@example.com", "customer3@example.com"]
+
+
+def test_a_batch_without_any_address_makes_no_call() -> None:
+    outcomes, server = send(batch=[message(1, to="nobody")])
+    assert [type(outcome) for outcome in outcomes] == [Rejected]
+    assert server.calls == 0
+
+
+def test_messages_of_two_skeletons_are_refused_rather_than_mixed_up() -> None:
+    with pytest.raises(BatchRefused, match="share skeleton and sender"):
+        send(batch=[message(1), message(2, skeleton=Skeleton(text=("Hi",)))])
+
+
+@pytest.mark.parametrize(
+    ("act", "outcome"),
+    [
+        (Answer(429), Retry(None, "429")),
+        (Answer(429, headers={"Retry-After": "7"}), Retry(timedelta(seconds=7), "429")),
+        (Answer(503, headers={"Retry-After": "soon"}), Retry(None, "503")),
+        (
+            Answer(
+                429,
+                headers={"Date": "Thu, 01 Jan 2026 00:00:00 GMT", "X-RateLimit-Reset": "1767225630"},
+            ),
+            Retry(timedelta(seconds=30), "429"),
+        ),
+        (
+            Answer(
+                429,
+                headers={"Date": "Thu, 01 Jan 2026 00:00:00 GMT", "X-RateLimit-Reset": "1767225599"},
+            ),
+            Retry(timedelta(), "429"),
+        ),
+        (Answer(429, headers={"X-RateLimit-Reset": "9" * 30}), Retry(None, "429")),
+        (Answer(500), InDoubt("500")),
+        (Answer(502), InDoubt("502")),
+        (Answer(504), InDoubt("504")),
+        (Act.DROP, InDoubt("ReadError")),
+        (Act.TAKE_AND_DROP, InDoubt("ReadError")),
+    ],
+)
+def test_one_answer_or_none_is_the_outcome_of_all_messages(act: Answer | Act, outcome: Outcome) -> None:
+    outcomes, server = send(act)
+    assert outcomes == [outcome, outcome]
+    assert server.calls == 1
+
+
+def test_a_server_that_never_answers_leaves_the_messages_in_doubt() -> None:
+    assert send(Act.HANG, timeout="1s")[0] == [InDoubt("ReadTimeout")] * 2
+
+
+def test_nobody_there_is_a_retry() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with opened(f"http://127.0.0.1:{port}") as channel:
+        assert channel.send(messages(2)) == [Retry(detail="ConnectError")] * 2
+
+
+def test_an_untrusted_certificate_is_for_an_operator() -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def greet() -> None:
+            plain, _ = listener.accept()
+            with plain, pytest.raises(ssl.SSLError, match="ALERT"):
+                context.wrap_socket(plain, server_side=True)
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        with (
+            opened(f"https://127.0.0.1:{listener.getsockname()[1]}") as channel,
+            pytest.raises(ChannelUnavailable, match="certificate of SendGrid's address is not trusted"),
+        ):
+            channel.send(messages(1))
+        thread.join(30)
+
+
+@pytest.mark.parametrize("status", [400, 413])
+def test_something_wrong_among_several_refuses_the_batch(status: int) -> None:
+    with pytest.raises(BatchRefused, match=rf"SendGrid refuses one of 2 messages \({status}\)"):
+        send(Answer(status, ["personalizations.1.to.0.email"]))
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (Answer(400, ["personalizations.0.to.0.email"]), RejectReason.BAD_ADDRESS),
+        (Answer(400, ["personalizations.to"]), RejectReason.BAD_ADDRESS),
+        (Answer(400, ["personalizations.0.subject"]), RejectReason.CONTENT),
+        (Answer(400), RejectReason.CONTENT),
+        (Answer(413), RejectReason.TOO_LARGE),
+    ],
+)
+def test_something_wrong_with_one_message_rejects_it(answer: Answer, reason: RejectReason) -> None:
+    assert send(answer, batch=messages(1))[0] == [Rejected(reason, str(answer.status))]
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (Answer(401), "SendGrid does not take the API key (401)"),
+        (Answer(403), "SendGrid forbids to send (403)"),
+        (Answer(404), "there is no SendGrid API at base_url (404)"),
+        (Answer(302), "there is no SendGrid API at base_url (302)"),
+        (Answer(400, ["from.email"]), "SendGrid refuses the sender (400)"),
+    ],
+)
+def test_what_an_operator_has_to_mend_stops_the_channel(answer: Answer, problem: str) -> None:
+    with pytest.raises(ChannelUnavailable) as stopped:
+        send(answer)
+    assert str(stopped.value) == f"channel 'email': {problem}"
+    assert stopped.value.hint
+
+
+@pytest.mark.parametrize(
+    "act", [Answer(400), Answer(401), Answer(403), Answer(413), Answer(400, ["from"]), Answer(500), Act.DROP]
+)
+def test_no_address_comes_back_in_errors_and_details(act: Answer | Act) -> None:
+    try:
+        told = repr(send(act)[0])
+    except (BatchRefused, ChannelUnavailable) as error:
+        told = f"{error!r} {error.hint} {error.__cause__!r}"
+    assert "@" not in told
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({}, "the setting 'api_key' is missing"),
+        ({"api_key": "SG.é"}, "api_key: not an API key; expected ASCII without spaces"),
+        ({"api_key": "SG.x\r\nX-More: 1"}, "api_key: not an API key; expected ASCII without spaces"),
+        ({"api_key": ""}, "api_key: not an API key; expected ASCII without spaces"),
+        ({"api_key": "SG.x", "timeout": "0s"}, "timeout: no time at all; expected a duration like 60s"),
+        ({"api_key": "SG.x", "batch_size": 1001}, "batch_size: input should be less than or equal to 1000"),
+    ],
+)
+def test_settings_that_cannot_work_are_told_before_anything_is_sent(
+    options: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(SettingsError) as error:
+        describe("email", CONFIG, options)
+    assert str(error.value) == f"channel 'email': {problem}"
+
+
+@pytest.mark.parametrize(
+    "url", ["api.sendgrid.com", "ftp://x", "https://user:pass@x", "https://x?y", "https://"]
+)
+def test_an_address_that_is_none_is_told_before_anything_is_sent(url: str) -> None:
+    with pytest.raises(SettingsError, match="channel 'email': base_url: string should match pattern"):
+        describe("email", CONFIG, {"api_key": "SG.x", "base_url": url})
+
+
+# --- a whole run ------------------------------------------------------------------------------------
+
+
+def shop_by_email(
+    database: Database, shop: Shop, clock: Clock, root: Path, channel: SendgridChannel, customers: int
+) -> Bench:
+    """A campaign that writes to so many customers by SendGrid, ready to run."""
+    bench = make_bench(
+        database,
+        shop,
+        clock,
+        root,
+        brand={"name": "Acme", "from": "Acme <hello@acme.example>", "public_url": "https://r.acme.example"},
+        channels={"email": {"adapter": "sendgrid"}},
+    )
+    cast(Any, bench.channels)["email"] = channel
+    (root / "templates" / "note.email.html").write_text(
+        "{% block subject %}Hello{% endblock %}{% block body %}<p>{{ links.unsubscribe }}</p>{% endblock %}"
+    )
+    bench.campaign(steps=[{"id": "first", "channels": ["email"], "template": "note"}])
+    shop.customers(customers, kinds=["email"])
+    with database.write() as connection:
+        connection.execute(update(addresses).values(address=addresses.c.address + "@example.com"))
+    return bench
+
+
+def test_one_address_that_sendgrid_refuses_costs_nobody_else_the_message(
+    database: Database, shop: Shop, clock: Clock, tmp_path: Path
+) -> None:
+    with SendgridServer() as server, opened(server.url) as channel:
+        bench = shop_by_email(database, shop, clock, tmp_path, channel, 9)
+        with database.write() as connection:
+            bad = update(addresses).where(addresses.c.address == "email5@example.com")
+            connection.execute(bad.values(address="email5@under_score.example"))
+        bench.run()
+    assert bench.states() == {("accepted", None): 8, ("rejected", "bad_address"): 1}
+    assert sorted(mail.to for mail in server.mails) == [
+        f"email{i}@example.com" for i in range(1, 10) if i != 5
+    ]
+    assert {mail.headers["List-Unsubscribe-Post"] for mail in server.mails} == {"List-Unsubscribe=One-Click"}
+    assert len({mail.headers["List-Unsubscribe"] for mail in server.mails}) == 8
+
+
+def test_a_lost_answer_leaves_a_doubt_that_events_end(
+    database: Database, shop: Shop, clock: Clock, tmp_path: Path
+) -> None:
+    with SendgridServer([Act.TAKE_AND_DROP]) as server, opened(server.url) as channel:
+        bench = shop_by_email(database, shop, clock, tmp_path, channel, 3)
+        bench.run()
+        clock.advance(hours=1)
+        bench.dispatch()
+        assert (server.calls, len(server.mails)) == (1, 3)
+        assert {state for state, _ in bench.states()} == {"in_doubt"}
+        told = [server.event(mail, "processed", clock.now) for mail in server.mails]
+        responses.apply(bench.ws, "email", channel.parse(json.dumps(told).encode()), clock.now)
+    assert {state for state, _ in bench.states()} == {"accepted"}
