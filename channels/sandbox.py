@@ -1,4 +1,4 @@
-"""The sandbox: writes every message to a folder, and needs no account.
+"""The sandbox: writes every message, or every post, to a folder, and needs no account.
 
 Email becomes real .eml files that any mail program opens, other kinds .txt files. A file is named for its
 message's key and appears whole or not at all, so a message cannot be written twice, and whether it was
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import errno
+import hashlib
 import hmac
 import os
 import threading
@@ -30,6 +31,7 @@ from holdfast.channel import (
     ChannelSettings,
     Message,
     Outcome,
+    PostNumbers,
     Rejected,
     RejectReason,
     Response,
@@ -55,8 +57,9 @@ class SandboxSettings(ChannelSettings):
         None, description="Where the files go. Default: `.holdfast/sandbox/` and the channel's name."
     )
     batch_size: int = Field(500, ge=1, le=10_000, description="Messages taken a call.")
+    post: bool = Field(False, description="It publishes posts, and takes no messages.")
     webhook_key: SecretStr | None = Field(
-        None, min_length=16, description="A secret that signs answers. Absent: none are taken."
+        None, min_length=1, description="A secret that signs answers. Absent: none are taken."
     )
 
 
@@ -107,6 +110,7 @@ class SandboxChannel:
             batch_size=settings.batch_size,
             idempotent=True,
             lookup=True,
+            posts=settings.post,
         )
 
     def batches(self, messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
@@ -116,6 +120,8 @@ class SandboxChannel:
     def send(self, batch: Sequence[Message]) -> list[Outcome]:
         """Writes each message that is not there yet. Raises ChannelUnavailable when the first cannot be."""
         self._require_open()
+        if self.capabilities.posts:
+            raise ChannelUnavailable(f"channel {self.name!r} publishes posts, it takes no messages")
         require_fit(self.name, self.capabilities, batch)
         if self.capabilities.html:
             for sender in {message.sender for message in batch}:
@@ -127,10 +133,7 @@ class SandboxChannel:
                 outcomes.append(self._write(message, date))
             except OSError as error:
                 if not any(isinstance(outcome, Accepted) for outcome in outcomes):
-                    raise ChannelUnavailable(
-                        f"channel {self.name!r}: {self.folder} cannot be written to ({_code(error)})",
-                        hint="free some space there, or allow writing",
-                    ) from error
+                    raise self._unwritable(error) from error
                 outcomes.append(Retry(detail=_code(error)))
         return outcomes
 
@@ -138,6 +141,31 @@ class SandboxChannel:
         """Accepted where the message's file is there, Retry where it is not."""
         self._require_open()
         return {key: Accepted(path.name) if (path := self._path(key)).exists() else Retry() for key in keys}
+
+    def publish(self, text: str) -> Outcome:
+        """Writes the post, to a file that is named for what it says."""
+        self._require_open()
+        path = self._post_path(text)
+        try:
+            self._put(path, text.encode(errors="replace"))
+        except OSError as error:
+            raise self._unwritable(error) from error
+        return Accepted(path.name)
+
+    def find_post(self, text: str, since: datetime) -> str | None:
+        """The name of the post's file, where it was written since then."""
+        self._require_open()
+        path = self._post_path(text)
+        return path.name if path.exists() and path.stat().st_mtime >= since.timestamp() else None
+
+    def measure(self, provider_ids: Sequence[str]) -> dict[str, PostNumbers]:
+        """Nothing: nobody reads these posts."""
+        return {}
+
+    @classmethod
+    def problem_with(cls, text: str) -> str | None:
+        """Nothing: a file takes any text."""
+        return None
 
     def close(self) -> None:
         """Ends the channel; there is nothing to give back."""
@@ -176,10 +204,19 @@ class SandboxChannel:
         content = self._content(message, date)
         if isinstance(content, Rejected):
             return content
+        self._put(path, content)
+        return Accepted(path.name)
+
+    def _put(self, path: Path, content: bytes) -> None:
         partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
         partial.write_bytes(content)
         partial.rename(path)
-        return Accepted(path.name)
+
+    def _unwritable(self, error: OSError) -> ChannelUnavailable:
+        return ChannelUnavailable(
+            f"channel {self.name!r}: {self.folder} cannot be written to ({_code(error)})",
+            hint="free some space there, or allow writing",
+        )
 
     def _content(self, message: Message, date: str) -> bytes | Rejected:
         if not self.capabilities.html:
@@ -190,6 +227,9 @@ class SandboxChannel:
 
     def _path(self, key: str) -> Path:
         return self.folder / (safe_key(key) + self._extension)
+
+    def _post_path(self, text: str) -> Path:
+        return self.folder / f"{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:32]}.txt"
 
     def _require_open(self) -> None:
         if self._is_closed:

@@ -215,8 +215,8 @@ class Response:
     """One answer, of one message where `key` (our message key) or `provider_id` says so.
 
     `event_id` names the event within the channel: the same event twice has the same. `provider_id` is the
-    provider's name for the message or post it is about. `address` is the customer's, for events that carry
-    nothing else. `machine` says why a machine is taken to have done it. `permanent`: the address is dead, and
+    provider's name for the message or post it is about. `address` is the one it is about, for events that carry
+    nothing else, and for those that may suppress it. `machine` says why a machine is taken to have done it. `permanent`: the address is dead, and
     nothing more is sent to it. `url` is what was clicked, `text` what a person wrote.
     """
 
@@ -277,12 +277,19 @@ class PostNumbers:
     clicks: int | None = None
 
 
+# The detail of a post's refusal that says: this very text is out already. After a doubt that is a proof.
+DUPLICATE = "duplicate"
+
+
 @runtime_checkable
 class Publisher(Protocol):
-    """A channel that publishes posts."""
+    """A channel that publishes posts. Asking it raises ChannelUnavailable where it cannot answer."""
 
     def publish(self, text: str) -> Outcome:
-        """Publishes one post; `Accepted.provider_id` is its id. Never repeats a call by itself."""
+        """Publishes one post; `Accepted.provider_id` is its id. Never repeats a call by itself.
+
+        A repeated text is `Rejected(CONTENT, DUPLICATE)` where the network refuses it.
+        """
 
     def find_post(self, text: str, since: datetime) -> str | None:
         """The id of our own post with this text, published since then; None: there is none."""

@@ -121,7 +121,7 @@ def _mistake(details: ErrorDetails, model: type[BaseModel], data: Any, at: Place
         what = f"`{location[-1]}` is missing{holder}"
         return Mistake(kind, place, (*place, location[-1]), what, of_union=len(within) < len(location) - 1)
     if kind == "extra_forbidden":
-        known = _keys_at(model, within[:-1])
+        known = _keys_at(model, location[:-1], data)
         suggestion = closest(str(place[-1]), known)
         expected = "" if suggestion else _either(sorted(known))
         return Mistake(kind, place, place, f"unknown key `{place[-1]}`", expected, suggestion, at_key=True)
@@ -185,8 +185,9 @@ def _schema(model: type[BaseModel]) -> dict[str, Any]:
     return model.model_json_schema()
 
 
-def _keys_at(model: type[BaseModel], place: Place) -> set[str]:
-    """The keys that the model knows at this place, over all alternatives of its unions."""
+def _keys_at(model: type[BaseModel], location: Place, data: Any) -> set[str]:
+    """The keys that the model knows at pydantic's location: of the alternative of a union that it names, else
+    over all alternatives."""
     schema = _schema(model)
 
     def unfolded(node: Any) -> Iterator[dict[str, Any]]:
@@ -197,8 +198,13 @@ def _keys_at(model: type[BaseModel], place: Place) -> set[str]:
                 yield from unfolded(alternative)
 
     nodes = list(unfolded(schema))
-    for part in place:
-        nodes = [inside for node in nodes for inside in unfolded(_child(node, part))]
+    for part in location:
+        inside = dict(children(data))
+        if part in inside:
+            data = inside[part]
+            nodes = [found for node in nodes for found in unfolded(_child(node, part))]
+        elif part in schema.get("$defs", {}):
+            nodes = list(unfolded(schema["$defs"][part]))
     return {key for node in nodes for key in node.get("properties", {})}
 
 

@@ -14,7 +14,6 @@ CAMPAIGN = {
     "trigger": "starting from an event instead of a schedule",
     "guard": "limits that stop a run by themselves",
     "send.rate": "a pace of its own for each campaign",
-    "steps.*.post": "public posts on social channels",
     "steps.*.survey": "questions to customers",
     "steps.*.tone": "tones that a template can take",
     "steps.*.referral": "rewards for recommending",

@@ -11,7 +11,8 @@ from pydantic import RootModel
 from holdfast import documents
 from holdfast.audience.rules import Rule, walk
 from holdfast.campaign import later
-from holdfast.campaign.models import Campaign
+from holdfast.campaign.models import Campaign, Step
+from holdfast.channel import Capabilities
 from holdfast.documents import Document
 from holdfast.errors import HoldfastError, Problem, ProblemsFound
 from holdfast.mistakes import Place, closest
@@ -76,11 +77,15 @@ def load_segments(root: Path) -> dict[str, Rule]:
 
 
 def read_campaign(
-    path: Path, project: Project | None, segments: Segments | None
+    path: Path,
+    project: Project | None,
+    segments: Segments | None,
+    capabilities: Mapping[str, Capabilities] | None = None,
 ) -> tuple[Document, Campaign | None]:
     """The campaign's document with all its problems, and the campaign where the models took it.
 
     Without `project` or `segments` (they have problems of their own) nothing is checked against them.
+    `capabilities` has what channels can do, by name; none is asked of those that it does not know.
     Raises ProblemsFound where the file is not YAML.
     """
     document = documents.read(path)
@@ -94,6 +99,7 @@ def read_campaign(
         *_steps(document),
         *_without_effect(document),
         *(_channels(document, project) if project else ()),
+        *_publishing(document, capabilities or {}),
     ]
     if segments is not None:
         unknown = list(_unknown_segments(document, places, segments))
@@ -160,22 +166,41 @@ def _without_effect(document: Document) -> Iterator[Problem]:
 
 def _channels(document: Document, project: Project) -> Iterator[Problem]:
     enabled = [name for name, config in project.channels.items() if config.enabled]
-    for step, channels in document.find("steps.*.channels"):
-        for index, name in enumerate(channels if isinstance(channels, list) else ()):
-            place = (*step, index)
-            if not isinstance(name, str) or (name in enabled and name not in channels[:index]):
-                continue
-            if name in enabled:
-                yield document.problem(place, f"the channel {name!r} is here twice")
-            elif name in project.channels:
-                yield document.problem(place, f"the channel {name!r} is not enabled in holdfast.yaml")
-            else:
-                yield document.problem(
-                    place,
-                    f"there is no channel {name!r} in holdfast.yaml",
-                    expected=f"one of {', '.join(enabled)}",
-                    suggestion=closest(name, enabled),
-                )
+    for place, name, before in _named_channels(document):
+        if name in enabled and name not in before:
+            continue
+        if name in enabled:
+            yield document.problem(place, f"the channel {name!r} is here twice")
+        elif name in project.channels:
+            yield document.problem(place, f"the channel {name!r} is not enabled in holdfast.yaml")
+        else:
+            yield document.problem(
+                place,
+                f"there is no channel {name!r} in holdfast.yaml",
+                expected=f"one of {', '.join(enabled)}",
+                suggestion=closest(name, enabled),
+            )
+
+
+def _named_channels(document: Document) -> Iterator[tuple[Place, str, list[Any]]]:
+    """Each channel that a step names, with its place and what its list has before it."""
+    for key in ("channels", "post"):
+        for step, channels in document.find(f"steps.*.{key}"):
+            for index, name in enumerate(channels if isinstance(channels, list) else ()):
+                if isinstance(name, str):
+                    yield (*step, index), name, channels[:index]
+
+
+def _publishing(document: Document, capabilities: Mapping[str, Capabilities]) -> Iterator[Problem]:
+    """A channel publishes posts or sends messages, never both."""
+    for place, name, _ in _named_channels(document):
+        can = capabilities.get(name)
+        if can is None or can.posts == ("post" in place):
+            continue
+        what, expected = "sends messages, it publishes no posts", "it under `channels`"
+        if can.posts:
+            what, expected = "publishes posts, it sends nobody a message", "it under `post`"
+        yield document.problem(place, f"the channel {name!r} {what}", expected=expected)
 
 
 def _references(document: Document, places: Iterable[Place]) -> Iterator[tuple[Place, str]]:
@@ -214,7 +239,11 @@ def _circles(document: Document) -> Iterator[Problem]:
 
 def _too_large(document: Document, campaign: Campaign, segments: Segments) -> Iterator[Problem]:
     rules: dict[Place, Rule] = {("audience",): campaign.audience}
-    rules |= {("steps", index, "if"): step.if_ for index, step in enumerate(campaign.steps) if step.if_}
+    rules |= {
+        ("steps", index, "if"): step.if_
+        for index, step in enumerate(campaign.steps)
+        if isinstance(step, Step) and step.if_
+    }
     for place, rule in rules.items():
         try:
             for _ in walk(rule, segments):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from functools import cached_property
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic_core import PydanticCustomError
 
 from holdfast.audience.rules import Rule
 from holdfast.settings import Cap, SendPolicy
@@ -67,6 +69,32 @@ class Step(_Part):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
+class Post(_Part):
+    """One public post on each of its channels, once a run."""
+
+    id: Name
+    post: list[Name] = Field(min_length=1, description="It is published on each of these.")
+    template: TemplatePath = Field(description="Path under templates/, without kind and extension.")
+    after: Duration | None = Field(None, description="How long after the step before it; default: at once.")
+    coupon: str | None = Field(None, description="Code the template shows as `coupon`.")
+
+
+def _which(step: Any) -> str:
+    is_post = "post" in step if isinstance(step, dict) else isinstance(step, Post)
+    return "Post" if is_post else "Step"
+
+
+AnyStep = Annotated[Annotated[Step, Tag("Step")] | Annotated[Post, Tag("Post")], Discriminator(_which)]
+
+
+def _with_a_send(steps: list[Step | Post]) -> list[Step | Post]:
+    if all(isinstance(step, Post) for step in steps):
+        raise PydanticCustomError(
+            "steps", "nobody is written to by posts alone; expected a step with `channels` too"
+        )
+    return steps
+
+
 class Campaign(_Part):
     """One campaign file."""
 
@@ -80,7 +108,7 @@ class Campaign(_Part):
     holdout: Share | None = Field(None, description="Share sent nothing on purpose; default: the project's.")
     re_entry: Literal["never", "always"] | ReEntry = "never"
     exit_when: list[Literal["converted", "unsubscribed"]] = Field(default_factory=list)
-    steps: list[Step] = Field(min_length=1)
+    steps: Annotated[list[AnyStep], Field(min_length=1), AfterValidator(_with_a_send)]
     send: SendPolicy | None = Field(None, description="Window and cap; default: the project's.")
     in_doubt: Literal["hold", "resend"] = Field(
         "hold", description="A message nobody can tell was taken: keep it so, or send it again."
@@ -94,5 +122,33 @@ class Campaign(_Part):
         """Transactional campaigns ignore holdouts and caps."""
         return self.purpose == "marketing"
 
+    @cached_property
+    def sends(self) -> tuple[Step, ...]:
+        """The steps that customers get, in order. Their `after` counts from the send before: it holds that of
+        the posts in between."""
+        sends: list[Step] = []
+        pause: timedelta | None = None
+        for step in self.steps:
+            pause = _sum(pause, step.after)
+            if isinstance(step, Step):
+                sends.append(step.model_copy(update={"after": pause}))
+                pause = None
+        return tuple(sends)
 
-__all__ = ["Campaign", "Cap", "Goal", "ReEntry", "Schedule", "SendPolicy", "Step", "Variant"]
+    @cached_property
+    def posts(self) -> tuple[tuple[Post, timedelta], ...]:
+        """The posts in order, each with its time from the run's start: every `after` down to its own."""
+        posts: list[tuple[Post, timedelta]] = []
+        passed = timedelta()
+        for step in self.steps:
+            passed += step.after or timedelta()
+            if isinstance(step, Post):
+                posts.append((step, passed))
+        return tuple(posts)
+
+
+def _sum(first: timedelta | None, second: timedelta | None) -> timedelta | None:
+    return first + second if first is not None and second is not None else first or second
+
+
+__all__ = ["Campaign", "Cap", "Goal", "Post", "ReEntry", "Schedule", "SendPolicy", "Step", "Variant"]

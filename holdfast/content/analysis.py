@@ -75,13 +75,18 @@ class Analysis:
     files: dict[str, None] = field(default_factory=dict)
 
 
-def analyse(environment: TemplateEnvironment, name: str, sure_of: frozenset[str] = frozenset()) -> Analysis:
-    """Reads the file `name` (a path under the templates' folder).
+def analyse(
+    environment: TemplateEnvironment,
+    name: str,
+    sure_of: frozenset[str] = frozenset(),
+    scope: type = Scope,
+) -> Analysis:
+    """Reads the file `name` (a path under the templates' folder), for what is in `scope`.
 
     `sure_of` are paths like `history.last_order` that every customer of the audience has. Raises
     TemplateNotFound when there is no such file.
     """
-    reader = _Reader(environment, dict(get_type_hints(Scope)), set(sure_of))
+    reader = _Reader(environment, dict(get_type_hints(scope)), set(sure_of))
     reader.read(name)
     return reader.found
 
@@ -320,6 +325,8 @@ class _Reader:
             return self._names[name]
         if name in LATER:
             self._problem(node.lineno, name, f"{name} is not supported yet")
+        elif name in Scope.__annotations__:
+            self._problem(node.lineno, name, f"a post has no {name}: it is written to nobody in particular")
         elif name not in ("self", "range"):
             self._problem(
                 node.lineno,

@@ -18,7 +18,7 @@ from holdfast.channel import Skeleton
 from holdfast.content.analysis import Analysis, analyse
 from holdfast.content.environment import FORMATS, TRACKED, VALUES, TemplateEnvironment
 from holdfast.content.formats import Formats, direction, known_locale, known_zone
-from holdfast.content.scope import BrandScope, Links, MessageScope, Occasion, Scope
+from holdfast.content.scope import BrandScope, Links, MessageScope, Occasion, PostScope, Scope
 from holdfast.content.skeleton import build_skeleton
 from holdfast.content.tracking import Tracking
 from holdfast.errors import RenderError
@@ -205,6 +205,20 @@ class Library:
             raise self._placed(file, error) from None
         return TemplateOutput(subject, source, text, values)
 
+    def render_post(self, template: str, kind: str, occasion: Occasion) -> str:
+        """The text of a post, in the business's own language if there is such a file. Raises RenderError."""
+        return self.render_post_file(self.choose(template, kind, self.business.locale), occasion)
+
+    def render_post_file(self, file: TemplateFile, occasion: Occasion) -> str:
+        """The text of a post from this file. Raises RenderError."""
+        formats = self._formats(None, None, file.locale)
+        scope = self._post_scope(file, occasion)
+        context = file.template.new_context({**scope, VALUES: None, FORMATS: formats, TRACKED: None})
+        try:
+            return "".join(file.template.root_render_func(context)).strip()
+        except Exception as error:
+            raise self._placed(file, error) from None
+
     def _placed(self, file: TemplateFile, error: Exception) -> RenderError:
         """As a RenderError with its place. Only texts that cannot hold a customer's data are passed on."""
         place = f"templates/{file.name}"
@@ -220,14 +234,19 @@ class Library:
 
     def _scope(self, file: TemplateFile, person: Person, occasion: Occasion, links: Links) -> Scope:
         return {
+            **self._post_scope(file, occasion),
             "customer": person.customer,
             "history": person.history,
+            "variant": occasion.variant,
+            "links": links,
+        }
+
+    def _post_scope(self, file: TemplateFile, occasion: Occasion) -> PostScope:
+        return {
             "campaign": occasion.campaign,
             "step": occasion.step,
-            "variant": occasion.variant,
             "coupon": occasion.coupon,
             "brand": self._brand,
-            "links": links,
             "message": file.message,
         }
 

@@ -10,12 +10,13 @@ from pathlib import Path, PurePosixPath
 from holdfast.audience.lifecycle import Stage
 from holdfast.audience.people import Person
 from holdfast.audience.rules import Rule
-from holdfast.campaign.models import Campaign
+from holdfast.campaign.models import Campaign, Post
+from holdfast.channel import Publisher
 from holdfast.content.analysis import Analysis, analyse
 from holdfast.content.library import Library, suffixes
-from holdfast.content.message import SAMPLE_LINKS, content_of
+from holdfast.content.message import SAMPLE_LINKS, content_of, occasion_of
 from holdfast.content.samples import REGULAR, SAMPLE_PEOPLE
-from holdfast.content.scope import Occasion
+from holdfast.content.scope import Occasion, PostScope, Scope
 from holdfast.content.skeleton import MJML_TAGS
 from holdfast.documents import Document
 from holdfast.errors import Problem, RenderError
@@ -31,12 +32,13 @@ def lint_templates(
     kinds: Mapping[str, str],
     document: Document | None = None,
     library: Library | None = None,
+    publishers: Mapping[str, type[Publisher]] | None = None,
 ) -> list[Problem]:
     """Every problem in the templates of the campaign's steps and variants, sorted.
 
     `kinds` is the kind of each channel by its name; channels it does not know are passed over. `document` is
     the campaign's file: missing templates are shown at their place in it. Campaigns that share a `library`
-    are checked faster.
+    are checked faster. `publishers` are the adapters of channels that publish: they know what fits a post.
     """
     library = library or Library(project.root / "templates", project.brand, project.business)
     sure_of = _sure_of(campaign.audience)
@@ -48,12 +50,22 @@ def lint_templates(
                 problems.add(_missing(library, template, kind, place, campaign, document))
             for name in names:
                 problems.update(_file_problems(library, name, kind, occasion, sure_of))
+    for place, post, channel in _posts(campaign):
+        if channel in kinds:
+            names = library.files(post.template, kinds[channel])
+            if not set(names) & set(library.candidates(post.template, kinds[channel], None)):
+                problems.add(_missing(library, post.template, kinds[channel], place, campaign, document))
+            for name in names:
+                publisher = (publishers or {}).get(channel)
+                problems.update(_post_problems(library, name, occasion_of(campaign, post), publisher))
     return sorted(problems)
 
 
 def _uses(campaign: Campaign) -> Iterator[tuple[Place, str, list[str], Occasion]]:
     """(place in the campaign's file, template, channels, occasion) of all that its steps may send."""
     for index, step in enumerate(campaign.steps):
+        if isinstance(step, Post):
+            continue
         for variant in step.variants or (None,):
             content = content_of(campaign, step, variant)
             own = variant is not None and step.variants[variant].template is not None
@@ -63,6 +75,14 @@ def _uses(campaign: Campaign) -> Iterator[tuple[Place, str, list[str], Occasion]
                 else ("steps", index, "template")
             )
             yield place, content.template, step.channels, content.occasion
+
+
+def _posts(campaign: Campaign) -> Iterator[tuple[Place, Post, str]]:
+    """(place in the campaign's file, post, channel) of all that it publishes."""
+    for index, step in enumerate(campaign.steps):
+        if isinstance(step, Post):
+            for channel in step.post:
+                yield ("steps", index, "template"), step, channel
 
 
 def _sure_of(rule: Rule) -> frozenset[str]:
@@ -117,9 +137,24 @@ def _file_problems(
     return problems or _sample_problems(library, name, kind, occasion, sure_of)
 
 
+def _post_problems(
+    library: Library, name: str, occasion: Occasion, publisher: type[Publisher] | None
+) -> list[Problem]:
+    if problems := _analysis(library, name, scope=PostScope).problems:
+        return problems
+    try:
+        text = library.render_post_file(library.open(name), occasion)
+    except RenderError as error:
+        return [_not_rendered(name, error)]
+    refusal = publisher.problem_with(text) if publisher else None
+    return [_whole(name, refusal)] if refusal else []
+
+
 @lru_cache(maxsize=1024)
-def _analysis(library: Library, name: str, sure_of: frozenset[str] = frozenset()) -> Analysis:
-    return analyse(library.environment, name, sure_of)
+def _analysis(
+    library: Library, name: str, sure_of: frozenset[str] = frozenset(), scope: type = Scope
+) -> Analysis:
+    return analyse(library.environment, name, sure_of, scope)
 
 
 def _block_problems(analysis: Analysis, name: str, kind: str) -> list[Problem]:
@@ -129,6 +164,10 @@ def _block_problems(analysis: Analysis, name: str, kind: str) -> list[Problem]:
     if "body" in analysis.inherited and "body" not in analysis.blocks:
         problems.append(_whole(name, "the layout's body is not filled", "{% block body %}…{% endblock %}"))
     return problems
+
+
+def _not_rendered(name: str, error: RenderError) -> Problem:
+    return _whole(name, str(error).removeprefix(f"templates/{name} cannot be rendered: "))
 
 
 def _whole(name: str, what: str, expected: str = "") -> Problem:
@@ -148,7 +187,7 @@ def _sample_problems(
             source = library.run(file, person, occasion, SAMPLE_LINKS).source
             rendered = library.render_file(file, person, occasion, SAMPLE_LINKS)
         except RenderError as error:
-            problems[_whole(name, str(error).removeprefix(f"templates/{name} cannot be rendered: "))] = None
+            problems[_not_rendered(name, error)] = None
             continue
         if PurePosixPath(name).suffix == ".mjml":
             problems |= dict.fromkeys(_tag_problems(library, name, source))

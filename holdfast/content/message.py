@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from holdfast.audience.people import Person
-from holdfast.campaign.models import Campaign, Step
+from holdfast.campaign.models import Campaign, Post, Step
 from holdfast.channel import Message
 from holdfast.content.library import Library
 from holdfast.content.scope import CampaignScope, Links, Occasion, StepScope
@@ -41,6 +41,17 @@ def content_of(campaign: Campaign, step: Step, variant: str | None) -> Content:
             (chosen and chosen.coupon) or step.coupon,
         ),
     )
+
+
+def occasion_of(campaign: Campaign, post: Post) -> Occasion:
+    """What a post's template is told."""
+    scope = CampaignScope(campaign.campaign, campaign.purpose)
+    return Occasion(scope, StepScope(post.id), coupon=post.coupon)
+
+
+def post_text(library: Library, campaign: Campaign, post: Post, kind: str) -> str:
+    """What a post says on channels of the kind. Raises RenderError."""
+    return library.render_post(post.template, kind, occasion_of(campaign, post))
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,18 +70,23 @@ class MessageScope:
         return cls(Markup(tag), Markup(language), Markup(direction), Markup(start), Markup(end))  # noqa: S704
 
 
-class Scope(TypedDict):
-    """The names at a template's top level."""
+class PostScope(TypedDict):
+    """The names at the top level of a post's template: all that there is without a customer."""
+
+    campaign: CampaignScope
+    step: StepScope
+    coupon: str | None
+    brand: BrandScope
+    message: MessageScope
+
+
+class Scope(PostScope):
+    """The names at the top level of a message's template."""
 
     customer: Customer
     history: History
-    campaign: CampaignScope
-    step: StepScope
     variant: str | None
-    coupon: str | None
-    brand: BrandScope
     links: Links
-    message: MessageScope
 
 
 # Names the design has and this version does not: lint says so, instead of "unknown".

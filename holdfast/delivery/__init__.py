@@ -1,18 +1,20 @@
-"""The use cases of a campaign: plan it, dispatch its messages, settle what became of them."""
+"""The use cases of a campaign: plan it, dispatch messages, publish posts, settle what became of them."""
 
 from datetime import datetime
 
 from holdfast.delivery.dispatch import ChunkResult, dispatch_chunk
 from holdfast.delivery.planning import Plan, advance, enroll, open_run, plan
+from holdfast.delivery.publishing import PublishResult, publish_due
 from holdfast.delivery.settling import SettleResult, settle
 from holdfast.delivery.workspace import Channels, Source, Workspace
-from holdfast.store import runs
+from holdfast.store import posts, runs
 from holdfast.store.runs import Run
 
 __all__ = [
     "Channels",
     "ChunkResult",
     "Plan",
+    "PublishResult",
     "Run",
     "SettleResult",
     "Source",
@@ -24,6 +26,8 @@ __all__ = [
     "next_due",
     "open_run",
     "plan",
+    "posts_due",
+    "publish_due",
     "resume_runs",
     "settle",
     "stop_runs",
@@ -36,11 +40,21 @@ def due(ws: Workspace, name: str, now: datetime) -> dict[str, int]:
         return runs.count_due(connection, name, now)
 
 
+def posts_due(ws: Workspace, name: str, now: datetime) -> int:
+    """How many posts of the campaign may be published now."""
+    with ws.database.read() as connection:
+        return len(posts.due_posts(connection, name, now))
+
+
 def next_due(ws: Workspace, name: str, now: datetime) -> datetime | None:
-    """When the next thing of the campaign is due, a message, a step or a doubt; None: nothing waits."""
+    """When the next thing of the campaign is due, a message, step, post or doubt; None: nothing waits."""
     doubt_ends_after = ws.doubt_ends_after(ws.campaign(name))
     with ws.database.read() as connection:
-        return runs.next_due(connection, name, doubt_ends_after, now)
+        moments = [
+            runs.next_due(connection, name, doubt_ends_after, now),
+            posts.next_due_post(connection, name, ws.project.dispatch.lease, now),
+        ]
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def stop_runs(ws: Workspace, name: str, reason: str, now: datetime) -> int:

@@ -24,7 +24,6 @@ from holdfast.delivery.planning import running
 from holdfast.delivery.workspace import Workspace
 from holdfast.errors import BatchRefused, ChannelError, ChannelUnavailable, RenderError
 from holdfast.store import ledger
-from holdfast.store.contact import Route
 from holdfast.store.history import load_people
 from holdfast.store.ledger import Leased, Settled
 from holdfast.store.runs import Run
@@ -88,7 +87,7 @@ class _Chunk:
     ) -> None:
         self.ws, self.campaign, self.run, self.owner, self.clock = ws, campaign, run, owner, clock
         self.channel = ws.channel(channel)
-        self.route = Route(channel, self.channel.capabilities.kind)
+        self.route = ws.route(channel)
         self.lease = ws.project.dispatch.lease
         self.renewed_at = clock()
         self.counts: Counter[str] = Counter()
@@ -161,7 +160,7 @@ class _Chunk:
 
     def _step(self, id_: str, variant: str | None) -> Step | None:
         """The step as the campaign's file has it now; None: it, or its variant, has been removed."""
-        step = next((step for step in self.campaign.steps if step.id == id_), None)
+        step = next((step for step in self.campaign.sends if step.id == id_), None)
         return step if step is not None and (variant is None or variant in step.variants) else None
 
     def _load(self, leased: Sequence[Leased]) -> dict[int, Person]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from holdfast.campaign.models import Campaign
+from holdfast.delivery.publishing import plan_posts
 from holdfast.delivery.workspace import Workspace
 from holdfast.store import counting, enrolling, runs
 from holdfast.store.runs import Run
@@ -25,6 +26,7 @@ def open_run(ws: Workspace, name: str, occurrence: str, as_of: datetime, now: da
         source=source.text,
         templates=_template_digests(ws, source.campaign),
         as_of=as_of,
+        holdout=ws.entry_plan(source.campaign).holdout if source.campaign.is_marketing else None,
         now=now,
     )
 
@@ -32,23 +34,30 @@ def open_run(ws: Workspace, name: str, occurrence: str, as_of: datetime, now: da
 def _template_digests(ws: Workspace, campaign: Campaign) -> dict[str, str]:
     names = {
         file
-        for step in campaign.steps
+        for step in campaign.sends
         for route in ws.routes(step)
         for template in [step.template, *(variant.template for variant in step.variants.values())]
         if template
         for file in ws.library.sources(template, route.kind)
+    } | {
+        file
+        for post, _ in campaign.posts
+        for channel in post.post
+        for file in ws.library.sources(post.template, ws.channels.describe(channel).kind)
     }
     return {name: hashlib.sha256((ws.library.root / name).read_bytes()).hexdigest() for name in sorted(names)}
 
 
 def enroll(ws: Workspace, run: Run, now: datetime, progress: Progress | None = None) -> None:
-    """Enrolls the run's audience and plans its first step; goes on where it was broken off."""
+    """Enrolls the run's audience, plans its posts and its first step; goes on where it was broken off."""
     campaign = ws.campaign(run.campaign)
+    plan_posts(ws, run)
     first, *others = ws.step_plans(campaign)
     enrolling.enroll(
         ws.database,
         run,
-        ws.entry_plan(campaign),
+        # Whoever goes on with a run draws as it began: all its customers are of one share.
+        replace(ws.entry_plan(campaign), holdout=run.holdout or 0.0),
         first,
         others[0] if others else None,
         ws.rule_context(run.as_of),

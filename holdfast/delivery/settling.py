@@ -10,8 +10,9 @@ from holdfast.audience.reasons import Reason
 from holdfast.campaign.models import Campaign
 from holdfast.channel import Accepted, Outcome, Rejected, Retry
 from holdfast.delivery.planning import running
+from holdfast.delivery.publishing import settle_posts
 from holdfast.delivery.workspace import Workspace
-from holdfast.store import doubt, enrolling, runs
+from holdfast.store import doubt, enrolling, posts, runs
 from holdfast.store.doubt import Doubtful
 from holdfast.store.ledger import Settled
 
@@ -20,7 +21,7 @@ _LOOKED_UP_AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True)
 class SettleResult:
-    """`settled` messages left doubt now, `in_doubt` are still in it; `done` occurrences ended now."""
+    """`settled` messages and posts left doubt now, `in_doubt` still are in it; `done` occurrences ended."""
 
     settled: int
     in_doubt: int
@@ -33,17 +34,19 @@ def settle(ws: Workspace, name: str, now: datetime) -> SettleResult:
     campaign = ws.campaign(name)
     doubt.reclaim(ws.database)
     settled = sum(_settle_doubt(ws, campaign, channel, now) for channel in _channels(ws, campaign))
+    settled += settle_posts(ws, name, now)
     window = ws.send_policy(campaign).window
     for run in running(ws, name):
         enrolling.reopen(ws.database, run, window, ws.project.business.timezone, now)
-    done = runs.settle_states(ws.database, name, ws.doubt_ends_after(campaign), now)
+    lease = ws.project.dispatch.lease
+    done = runs.settle_states(ws.database, name, ws.doubt_ends_after(campaign), lease, now)
     with ws.database.read() as connection:
-        doubtful = doubt.count_in_doubt(connection, name)
+        doubtful = doubt.count_in_doubt(connection, name) + len(posts.posts_in_doubt(connection, name))
     return SettleResult(settled, doubtful, tuple(done))
 
 
 def _channels(ws: Workspace, campaign: Campaign) -> list[str]:
-    return list(dict.fromkeys(route.channel for step in campaign.steps for route in ws.routes(step)))
+    return list(dict.fromkeys(route.channel for step in campaign.sends for route in ws.routes(step)))
 
 
 def _settle_doubt(ws: Workspace, campaign: Campaign, channel: str, now: datetime) -> int:

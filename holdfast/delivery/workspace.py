@@ -97,16 +97,17 @@ class Workspace:
 
     def routes(self, step: Step) -> tuple[Route, ...]:
         """The step's channels that are enabled, in order, each with its kind."""
-        return tuple(
-            Route(name, self.channels.describe(name).kind)
-            for name in step.channels
-            if self.project.channels[name].enabled
-        )
+        return tuple(self.route(name) for name in step.channels if self.project.channels[name].enabled)
+
+    def route(self, channel: str) -> Route:
+        """The channel as a way to customers."""
+        can = self.channels.describe(channel)
+        return Route(channel, can.kind, can.opt_in)
 
     def fallbacks(self, campaign: Campaign, channel: str) -> dict[str, tuple[Route, ...]]:
         """By step, the routes that come after the channel: where a message goes that is rejected there."""
         found = {}
-        for step in campaign.steps:
+        for step in campaign.sends:
             routes = self.routes(step)
             names = [route.channel for route in routes]
             found[step.id] = routes[names.index(channel) + 1 :] if channel in names else ()
@@ -118,7 +119,7 @@ class Workspace:
         A channel that can be asked, or takes our key, is asked or called again when the lease of the first
         call is over, so that the call is too.
         """
-        routes = {route.channel for step in campaign.steps for route in self.routes(step)}
+        routes = {route.channel for step in campaign.sends for route in self.routes(step)}
         if any(can.lookup or can.idempotent for can in map(self.channels.describe, routes)):
             return self.project.dispatch.lease
         return campaign.in_doubt_after if campaign.in_doubt == "resend" else None
@@ -151,13 +152,13 @@ class Workspace:
         """How customers enter the campaign."""
         holdout = self.project.defaults.holdout if campaign.holdout is None else campaign.holdout
         return EntryPlan(
-            campaign, self.routes(campaign.steps[0]), holdout, self.project.global_holdout, self.secret
+            campaign, self.routes(campaign.sends[0]), holdout, self.project.global_holdout, self.secret
         )
 
     def step_plans(self, campaign: Campaign) -> list[StepPlan]:
         """What each of the campaign's steps means, in order."""
         policy = self.send_policy(campaign)
-        kinds = {route.kind for step in campaign.steps for route in self.routes(step)}
+        kinds = {route.kind for step in campaign.sends for route in self.routes(step)}
         return [
             StepPlan(
                 campaign,
@@ -169,7 +170,7 @@ class Workspace:
                 self.secret,
                 tuple(sorted(kinds)),
             )
-            for step in campaign.steps
+            for step in campaign.sends
         ]
 
     def rule_context(self, as_of: datetime) -> RuleContext:

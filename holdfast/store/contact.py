@@ -31,10 +31,11 @@ from holdfast.tables import addresses, consents, messages, suppressions
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One channel a step may take, and the kind of address it needs."""
+    """One channel a step may take, and the kind of address it needs. `opt_in`: no message without a yes."""
 
     channel: str
     kind: str
+    opt_in: bool = False
 
 
 def because(reason: Reason) -> ColumnElement[str]:
@@ -43,9 +44,10 @@ def because(reason: Reason) -> ColumnElement[str]:
 
 
 def consents_to(
-    customer_id: ColumnElement[int], kind: str, purpose: str, at: datetime
+    customer_id: ColumnElement[int], kind: str, purpose: str, at: datetime, *, opt_in: bool = False
 ) -> ColumnElement[bool]:
-    """The latest consent up to `at` permits. Marketing needs a yes; a transactional message only no no."""
+    """The latest consent up to `at` permits. Marketing needs a yes, as everything does with `opt_in`; a
+    transactional message only no no."""
     latest = (
         select(consents.c.granted)
         .where(
@@ -58,15 +60,16 @@ def consents_to(
         .limit(1)
         .scalar_subquery()
     )
-    return func.coalesce(latest, true() if purpose == "transactional" else false())
+    return func.coalesce(latest, true() if purpose == "transactional" and not opt_in else false())
 
 
 def join_contact(
-    source: FromClause, customer_id: ColumnElement[int], kinds: Sequence[str], purpose: str, at: datetime
+    source: FromClause, customer_id: ColumnElement[int], routes: Sequence[Route], purpose: str, at: datetime
 ) -> tuple[FromClause, dict[str, ColumnElement[str]]]:
     """The source joined to addresses and suppressions; for each kind why it cannot be used (NULL: can)."""
     problems: dict[str, ColumnElement[str]] = {}
-    for number, kind in enumerate(dict.fromkeys(kinds)):
+    strict = {route.kind for route in routes if route.opt_in}
+    for number, kind in enumerate(dict.fromkeys(route.kind for route in routes)):
         address = addresses.alias(f"address_{number}")
         suppression = suppressions.alias(f"suppression_{number}")
         source = source.outerjoin(
@@ -81,7 +84,10 @@ def join_contact(
         )
         problems[kind] = case(
             (address.c.address.is_(None), because(Reason.UNREACHABLE)),
-            (consents_to(customer_id, kind, purpose, at).is_(False), because(Reason.NO_CONSENT)),
+            (
+                consents_to(customer_id, kind, purpose, at, opt_in=kind in strict).is_(False),
+                because(Reason.NO_CONSENT),
+            ),
             (suppression.c.address_key.is_not(None), because(Reason.SUPPRESSED)),
             else_=null(),
         )

@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     Boolean,
     Column,
     ColumnElement,
@@ -38,9 +37,10 @@ from holdfast.audience.arms import coefficients, threshold, variant_thresholds
 from holdfast.audience.policy import opening, zone_of
 from holdfast.audience.reasons import Reason
 from holdfast.audience.rules import Rule
-from holdfast.campaign.models import Campaign, Goal, Step
+from holdfast.campaign.models import Campaign, Step
 from holdfast.settings import Cap
 from holdfast.store.contact import Route, because, first_usable, join_contact, over_cap, why_none
+from holdfast.store.conversions import meets_goal
 from holdfast.store.segments import RuleContext, compile_rule, draw_expression
 from holdfast.store.staging import stage, staging_table
 from holdfast.tables import (
@@ -48,8 +48,6 @@ from holdfast.tables import (
     consents,
     customers,
     enrollments,
-    events,
-    orders,
     profiles,
     runs,
     to_microseconds,
@@ -106,9 +104,7 @@ def entries(plan: EntryPlan, context: RuleContext, at: datetime, low: int, high:
             before.c.entry == latest_entry,
         ),
     )
-    source, problems = join_contact(
-        source, customers.c.id, [route.kind for route in plan.routes], campaign.purpose, at
-    )
+    source, problems = join_contact(source, customers.c.id, plan.routes, campaign.purpose, at)
     # Materialised: else each look-up would be evaluated once for every expression that uses it.
     found = (
         select(
@@ -185,9 +181,7 @@ def step_messages(
     source: FromClause = enrolled.join(customers, customers.c.id == enrolled.c.customer_id).outerjoin(
         profiles, profiles.c.customer_id == customers.c.id
     )
-    source, problems = join_contact(
-        source, customers.c.id, [route.kind for route in plan.routes], campaign.purpose, now
-    )
+    source, problems = join_contact(source, customers.c.id, plan.routes, campaign.purpose, now)
     found = (
         select(
             enrolled.c.enrollment_id,
@@ -262,7 +256,7 @@ def _reached_end(plan: StepPlan, enrolled: FromClause, now: datetime) -> ColumnE
     campaign = plan.campaign
     ends: list[tuple[ColumnElement[bool], ColumnElement[str]]] = []
     if "converted" in campaign.exit_when and campaign.goal is not None:
-        ends.append((_converted(campaign.goal, enrolled, now), because(Reason.CONVERTED)))
+        ends.append((exists().where(meets_goal(campaign.goal, enrolled, now)), because(Reason.CONVERTED)))
     if "unsubscribed" in campaign.exit_when:
         withdrawn = exists().where(
             consents.c.customer_id == enrolled.c.customer_id,
@@ -274,25 +268,6 @@ def _reached_end(plan: StepPlan, enrolled: FromClause, now: datetime) -> ColumnE
         )
         ends.append((withdrawn, because(Reason.UNSUBSCRIBED)))
     return case(*ends, else_=null()) if ends else null()
-
-
-def _converted(goal: Goal, enrolled: FromClause, now: datetime) -> ColumnElement[bool]:
-    window = enrolled.c.enrolled_at + literal(goal.within.total_seconds() * 1_000_000, BigInteger)
-    if goal.event == "order":
-        return exists().where(
-            orders.c.customer_id == enrolled.c.customer_id,
-            orders.c.qualifying.is_(True),
-            orders.c.ordered_at > enrolled.c.enrolled_at,
-            orders.c.ordered_at <= window,
-            orders.c.ordered_at <= now,
-        )
-    return exists().where(
-        events.c.customer_id == enrolled.c.customer_id,
-        events.c.event == goal.event,
-        events.c.occurred_at > enrolled.c.enrolled_at,
-        events.c.occurred_at <= window,
-        events.c.occurred_at <= now,
-    )
 
 
 def _variant(plan: StepPlan, draw: ColumnElement[int]) -> ColumnElement[Any]:

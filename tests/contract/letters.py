@@ -13,13 +13,15 @@ SKELETON = Skeleton(
     text_holes=(0, 1),
 )
 
+ADDRESS = "customer{}@example.com"
+
 
 def message(number: int = 1, **changes: Any) -> Message:
     """A message like a campaign's; its key and address follow from `number`."""
     return Message(
         **{
             "key": f"{number}.c2lnbmF0dXJl-_{number}",
-            "to": f"customer{number}@example.com",
+            "to": ADDRESS.format(number),
             "to_name": "Ann",
             "sender": "Acme <hello@acme.example>",
             "subject": "We kept your favourites",

@@ -13,8 +13,10 @@ from holdfast.campaign.loading import (
     load_campaign,
     load_campaigns,
     load_segments,
+    read_campaign,
 )
 from holdfast.campaign.models import Campaign
+from holdfast.channel import Capabilities
 from holdfast.errors import HoldfastError, ProblemsFound
 from holdfast.settings import ChannelConfig, Project
 
@@ -81,8 +83,8 @@ def test_a_campaign_comes_with_everything_it_says(project: Project) -> None:
     assert campaign.goal is not None
     assert campaign.goal.within == timedelta(days=14)
     assert [step.id for step in campaign.steps] == ["hello", "reminder"]
-    assert campaign.steps[1].if_ is not None
-    assert campaign.steps[0].variants["coupon"].coupon == "BACK"
+    assert campaign.sends[1].if_ is not None
+    assert campaign.sends[0].variants["coupon"].coupon == "BACK"
 
 
 WRONG = [
@@ -188,6 +190,61 @@ WRONG = [
         " expected never or always or a mapping\n"
         "    re_entry: sometimes\n              ^",
     ),
+    (
+        "template: winback/hello\n",
+        "template: winback/hello\n    post: [email]\n",
+        "campaigns/winback.yaml:10:5: unknown key `channels`; expected after, coupon, id, post or template\n"
+        "        channels: [email]\n        ^\n"
+        "campaigns/winback.yaml:13:5: unknown key `variants`; expected after, coupon, id, post or template\n"
+        "        variants:\n        ^",
+    ),
+    (
+        "    channels: [email]\n    template: winback/reminder",
+        "    post: [emial]\n    template: winback/reminder",
+        "campaigns/winback.yaml:17:5: unknown key `if`; expected after, coupon, id, post or template\n"
+        "        if: {not: {country: DE}}\n        ^\n"
+        "campaigns/winback.yaml:18:12: there is no channel 'emial' in holdfast.yaml;"
+        " expected one of email, telegram; did you mean 'email'?\n"
+        "        post: [emial]\n               ^",
+    ),
+    (
+        "  - id: reminder\n",
+        "  - {id: hello, post: [email], templat: shout}\n  - id: reminder\n",
+        "campaigns/winback.yaml:15:10: there is a step 'hello' above; expected an id of its own\n"
+        "      - {id: hello, post: [email], templat: shout}\n             ^\n"
+        "campaigns/winback.yaml:15:32: unknown key `templat`; did you mean 'template'?\n"
+        "      - {id: hello, post: [email], templat: shout}\n" + " " * 35 + "^",
+    ),
+    (
+        "  - id: hello\n    channels: [email]\n",
+        "  - id: hello\n    chanels: [email]\n",
+        "campaigns/winback.yaml:10:5: unknown key `chanels`; did you mean 'channels'?\n"
+        "        chanels: [email]\n        ^",
+    ),
+    (
+        "  - id: hello\n    channels: [email]\n",
+        "  - id: hello\n",
+        "campaigns/winback.yaml:9:5: `channels` is missing in item 1 of `steps`\n"
+        "      - id: hello\n        ^",
+    ),
+    (
+        "  - id: reminder\n",
+        "  - shout\n  - id: reminder\n",
+        "campaigns/winback.yaml:15:5: item 2 of `steps` is text; expected a mapping\n"
+        "      - shout\n        ^",
+    ),
+    (
+        "  - id: reminder\n",
+        "  - {id: shout, post: [], template: shout}\n  - id: reminder\n",
+        "campaigns/winback.yaml:15:23: `post` is an empty list; expected 1 or more items\n"
+        "      - {id: shout, post: [], template: shout}\n" + " " * 26 + "^",
+    ),
+    (
+        RIGHT[RIGHT.index("steps:") :],
+        "steps:\n  - {id: shout, post: [email], template: shout}\n",
+        "campaigns/winback.yaml:9:3: `steps`: nobody is written to by posts alone;"
+        " expected a step with `channels` too\n      - {id: shout, post: [email], template: shout}\n      ^",
+    ),
 ]
 
 
@@ -196,6 +253,49 @@ def test_what_is_wrong_in_a_campaign_is_said_with_its_place(
     project: Project, old: str, new: str, message: str
 ) -> None:
     assert said(project, old, new) == message
+
+
+CAPABILITIES = {"email": Capabilities(kind="email"), "telegram": Capabilities(kind="x", posts=True)}
+
+MIXED_UP = [
+    (
+        "post: [telegram, email]",
+        "campaigns/winback.yaml:10:22: the channel 'email' sends messages, it publishes no posts;"
+        " expected it under `channels`\n        post: [telegram, email]\n                         ^",
+    ),
+    (
+        "channels: [email, telegram]",
+        "campaigns/winback.yaml:10:23: the channel 'telegram' publishes posts, it sends nobody a message;"
+        " expected it under `post`\n        channels: [email, telegram]\n                          ^",
+    ),
+]
+
+
+@pytest.mark.parametrize(("step", "message"), MIXED_UP)
+def test_a_channel_is_for_posts_or_for_messages(project: Project, step: str, message: str) -> None:
+    path = project.root / "campaigns" / "winback.yaml"
+    hello = RIGHT.index("    channels: [email]")
+    other = "  - {id: other, channels: [email], template: note}\n"
+    path.write_text(f"{RIGHT[:hello]}    {step}\n    template: note\n{other}")
+    segments = {"quiet": Rule.model_validate({"country": "DE"})}
+    document, _ = read_campaign(path, project, segments, CAPABILITIES)
+    assert [str(problem) for problem in document.problems] == [message]
+
+
+def test_sends_and_posts_wait_through_the_steps_between_them(project: Project) -> None:
+    posts = (
+        "  - {id: day2, post: [email], template: note, after: 2d}\n"
+        "  - {id: now, post: [email], template: note}\n"
+    )
+    campaign = load(project, RIGHT.replace("  - id: reminder\n", posts + "  - id: reminder\n"))
+    assert [(step.id, step.after) for step in campaign.sends] == [
+        ("hello", None),
+        ("reminder", timedelta(days=6)),
+    ]
+    assert [(post.id, passed) for post, passed in campaign.posts] == [
+        ("day2", timedelta(days=2)),
+        ("now", timedelta(days=2)),
+    ]
 
 
 LATER = [
@@ -216,12 +316,6 @@ LATER = [
         "send: {rate: 600/min}",
         "campaigns/winback.yaml:5:8: `rate` is not supported yet: a pace of its own for each campaign\n"
         "    send: {rate: 600/min}\n           ^",
-    ),
-    (
-        "after: 4d",
-        "post: [x]",
-        "campaigns/winback.yaml:16:5: `post` is not supported yet: public posts on social channels\n"
-        "        post: [x]\n        ^",
     ),
     (
         "not: {country: DE}",

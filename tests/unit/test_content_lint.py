@@ -324,3 +324,76 @@ def test_a_template_needs_what_it_and_its_includes_read(tmp_path: Path, source: 
     library = Library(tmp_path, project.brand, project.business)
     assert library.needs("t", "sms") == needs
     assert library.sources("t", "sms") == ["inner.txt", "t.sms.txt"]
+
+
+# --- posts ----------------------------------------------------------------------------------------
+
+
+class Wall:
+    """A network that takes ten characters."""
+
+    @classmethod
+    def problem_with(cls, text: str) -> str | None:
+        return f"{len(text)} characters are more than 10" if len(text) > 10 else None
+
+
+def lint_post(root: Path, source: str | None, **more: Any) -> list[str]:
+    (root / "templates").mkdir(exist_ok=True)
+    (root / "templates" / "t.sms.txt").write_text("Hello")
+    if source is not None:
+        (root / "templates" / "shout.x.txt").write_text(source, encoding="utf-8")
+    post = {"id": "shout", "post": ["wall"], "template": "shout", **more}
+    steps = [post, {"id": "hello", "channels": ["text"], "template": "t"}]
+    publishers: dict[str, Any] = {"wall": Wall}
+    problems = lint_templates(
+        campaign(steps=steps), Project(root=root), {**KINDS, "wall": "x"}, publishers=publishers
+    )
+    return [str(problem) for problem in problems]
+
+
+POST_SCOPE = "one of brand, campaign, coupon, message, step"
+
+
+@pytest.mark.parametrize(
+    ("source", "problems"),
+    [
+        ("{{ brand.name }}", []),
+        ("{{ step.id }} {{ coupon | or_('') }}", []),
+        ("{{ campaign.name }} again", ["templates/shout.x.txt: 13 characters are more than 10"]),
+        (
+            "Hi {{ customer.first_name }}",
+            [
+                "templates/shout.x.txt:1:7: a post has no customer: it is written to nobody in particular\n"
+                "    Hi {{ customer.first_name }}\n          ^"
+            ],
+        ),
+        (
+            "{{ links.unsubscribe }}",
+            [
+                "templates/shout.x.txt:1:4: a post has no links: it is written to nobody in particular\n"
+                "    {{ links.unsubscribe }}\n       ^"
+            ],
+        ),
+        (
+            "{{ bran.name }}",
+            [
+                f"templates/shout.x.txt:1:4: unknown name 'bran'; expected {POST_SCOPE}; did you mean 'brand'?\n"
+                "    {{ bran.name }}\n       ^"
+            ],
+        ),
+        (
+            None,
+            ["campaigns/winback.yaml: there is no template shout for x; expected templates/shout.x.txt"],
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_posts_template_is_said(
+    tmp_path: Path, source: str | None, problems: list[str]
+) -> None:
+    assert lint_post(tmp_path, source) == problems
+
+
+def test_every_locale_of_a_posts_template_is_checked(tmp_path: Path) -> None:
+    lint_post(tmp_path, "Short")
+    (tmp_path / "templates" / "shout.x.de.txt").write_text("Viel zu lang")
+    assert lint_post(tmp_path, "Short") == ["templates/shout.x.de.txt: 12 characters are more than 10"]

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from holdfast.audience.people import Attributes, Customer, History, Line, Money, Order, Person, Product, clean
+from holdfast.campaign.models import Campaign, Post
 from holdfast.content.environment import FILTERS, FORMATS
 from holdfast.content.library import Library
-from holdfast.content.message import SAMPLE_LINKS, Composer, Content, preview
+from holdfast.content.message import SAMPLE_LINKS, Composer, Content, post_text, preview
 from holdfast.content.samples import ARABIC, NAMELESS, REGULAR
 from holdfast.content.scope import CampaignScope, Occasion, StepScope
 from holdfast.errors import RenderError
@@ -489,3 +490,21 @@ def test_a_text_message_has_neither_sender_nor_headers(signer: Signer) -> None:
     assert message.text.startswith(
         "Anna, it has been a while.\n\nLast time, 14 March 2026, you chose:\n- 2 × Stone"
     )
+
+
+def test_a_post_is_in_the_business_own_language_and_tracks_nobody(tmp_path: Path) -> None:
+    (tmp_path / "shout.x.txt").write_text("Back at https://shop.example & {{ brand.name }}\n")
+    (tmp_path / "shout.x.de.txt").write_text("Wieder da: {{ brand.name }}, {{ coupon | or_('-') }}\n")
+    post = Post.model_validate({"id": "shout", "post": ["x"], "template": "shout"})
+    campaign = Campaign.model_validate(
+        {
+            "campaign": "hello",
+            "audience": {"country": "DE"},
+            "steps": [{"id": "first", "channels": ["sms"], "template": "t"}],
+        }
+    )
+    said = {
+        locale: post_text(Library(tmp_path, Brand(), Business(locale=locale)), campaign, post, "x")
+        for locale in ("en", "de-AT")
+    }
+    assert said == {"en": "Back at https://shop.example & Acme", "de-AT": "Wieder da: Acme, -"}

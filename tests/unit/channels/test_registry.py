@@ -36,7 +36,10 @@ def test_a_misspelt_setting_is_answered_with_the_nearest_and_with_all() -> None:
         "channel 'news': batch_size: input should be a valid integer, unable to parse string as an integer\n"
         "channel 'news': there is no setting 'foldr'; did you mean 'folder'?"
     )
-    assert error.value.hint == "the settings of the adapter 'sandbox' are: kind, folder, batch_size"
+    assert (
+        error.value.hint
+        == "the settings of the adapter 'sandbox' are: kind, folder, batch_size, post, webhook_key"
+    )
 
 
 @pytest.mark.parametrize(
@@ -110,6 +113,7 @@ def test_describing_a_channel_does_not_import_what_only_sending_needs() -> None:
         "from holdfast.settings import ChannelConfig\n"
         "describe('email', ChannelConfig(adapter='smtp'), {'host': 'mx'})\n"
         "describe('email', ChannelConfig(adapter='sandbox'), {})\n"
+        "describe('email', ChannelConfig(adapter='sendgrid'), {'api_key': 'SG.x'})\n"
         "heavy = {'smtplib', 'aiosmtpd', 'sendgrid', 'tweepy', 'httpx', 'prefect', 'sqlalchemy'}\n"
         "print(*heavy & set(sys.modules))\n"
     )

@@ -73,3 +73,19 @@ def test_without_a_folder_the_channels_name_says_where(
     monkeypatch.chdir(tmp_path)
     SandboxChannel("shop", SandboxSettings()).send(messages(1))
     assert len(list((tmp_path / ".holdfast" / "sandbox" / "shop").iterdir())) == 1
+
+
+def test_a_post_is_a_file_that_is_written_again_when_it_is_published_again(tmp_path: Path) -> None:
+    channel = SandboxChannel("wall", SandboxSettings(kind="x", folder=tmp_path, post=True))
+    first, again = channel.publish("Hello, all"), channel.publish("Hello, all")
+    assert first == again
+    [path] = tmp_path.iterdir()
+    assert first == Accepted(path.name)
+    assert path.read_text() == "Hello, all"
+
+
+def test_a_folder_for_posts_that_went_away_needs_an_operator(tmp_path: Path) -> None:
+    channel = SandboxChannel("wall", SandboxSettings(kind="x", folder=tmp_path / "posts", post=True))
+    (tmp_path / "posts").rmdir()
+    with pytest.raises(ChannelUnavailable, match=r"cannot be written to \(ENOENT\)"):
+        channel.publish("Hello")

@@ -1,0 +1,271 @@
+"""A network like X on 127.0.0.1: the few of its v2 endpoints that the channel uses, with its habits.
+
+Posts come back as X gives them: escaped for HTML, links shortened to its own. A text is taken once.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import socket
+import ssl
+import struct
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum, auto
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+from urllib.parse import parse_qs, urlsplit
+
+ME = {"id": "7", "username": "acme", "name": "Acme"}
+START = datetime.fromisoformat("2026-06-03T12:00:00Z")
+_FIRST_ID = 1_900_000_000_000_000_000
+_ID = re.compile(r"\d{1,19}")
+
+
+class Act(Enum):
+    """What the server does instead of answering."""
+
+    DROP = auto()  # reads the request and resets the connection
+    HANG = auto()  # reads the request and never answers
+    TAKE_AND_DROP = auto()  # does as it is told, and resets the connection
+    BABBLE = auto()  # takes it, and answers with something that is no JSON
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer that does nothing of what was asked."""
+
+    status: int
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def problem(status: int, detail: str, kind: str = "about:blank") -> Answer:
+    """A refusal in X's newer form."""
+    return Answer(status, {"title": "Forbidden", "detail": detail, "type": kind, "status": status})
+
+
+DUPLICATE = problem(403, "You are not allowed to create a Tweet with duplicate content.")
+NO_DMS = problem(403, "You do not have permission to DM one or more participants.")
+
+
+class XServer:
+    """Serves from threads until closed.
+
+    `script` is what happens to the first, second … request that writes; None, and whatever comes after its
+    end, is normal. `reading` is the same for requests that read. `users` are ids by handle.
+    """
+
+    def __init__(
+        self,
+        script: Sequence[Answer | Act | None] = (),
+        reading: Sequence[Answer | Act | None] = (),
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.posts: list[dict[str, Any]] = []
+        self.messages: list[dict[str, Any]] = []
+        self.mentions: list[dict[str, Any]] = []
+        self.users = {ME["username"]: ME["id"], "ann": "11", "bob": "12"}
+        self.calls: list[str] = []
+        self.page_size = 100
+        # Posts whose author X tells no more than everybody: older ones, or the token may not know.
+        self.not_told: set[str] = set()
+        self._scripts = {"POST": deque(script), "GET": deque(reading)}
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._http = _HttpServer(self)
+        self._scheme = "https" if tls else "http"
+        if tls:
+            self._http.socket = tls.wrap_socket(self._http.socket, server_side=True)
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.set()
+        self._http.shutdown()
+        self._http.server_close()
+
+    @property
+    def url(self) -> str:
+        """What to give to `base_url`."""
+        return f"{self._scheme}://127.0.0.1:{self._http.server_address[1]}"
+
+    # --- what people do -------------------------------------------------------------------------------
+
+    def mention(self, author: str, text: str, replying_to: str = "") -> str:
+        """Somebody writes about the account; the id."""
+        item = self._new(text, author_id=author)
+        if replying_to:
+            item["referenced_tweets"] = [{"type": "replied_to", "id": replying_to}]
+        self.mentions.append(item)
+        return str(item["id"])
+
+    def message(self, sender: str, text: str) -> str:
+        """Somebody writes to the account; the id."""
+        self.messages.append(self._new(text, sender_id=sender))
+        return str(self.messages[-1]["id"])
+
+    # --- what the account does ------------------------------------------------------------------------
+
+    def answer(self, method: str, path: str, query: Mapping[str, str], body: Any) -> Answer | Act:
+        """What becomes of one request."""
+        with self._lock:
+            self.calls.append(f"{method} {path}")
+            script = self._scripts[method]
+            act = script.popleft() if script else None
+            if act in (Act.DROP, Act.HANG) or isinstance(act, Answer):
+                return act
+            done = self._do(method, path.removeprefix("/2/"), query, body)
+            return done if act is None else act
+
+    def _do(self, method: str, path: str, query: Mapping[str, str], body: Any) -> Answer:
+        match method, path.split("/"):
+            case "POST", ["tweets"]:
+                return self._create_post(body["text"])
+            case "POST", ["dm_conversations", "with", user, "messages"]:
+                return self._create_message(user, body["text"])
+            case "GET", ["users", "me"]:
+                return Answer(200, {"data": ME})
+            case "GET", ["users", "by"]:
+                wanted = query["usernames"].split(",")
+                known = [
+                    {"id": self.users[name.lower()], "username": name.title(), "name": name}
+                    for name in wanted
+                    if name.lower() in self.users
+                ]
+                return Answer(200, {"data": known} if known else {"errors": [{"title": "Not Found Error"}]})
+            case "GET", ["users", "7", "tweets"]:
+                since = datetime.fromisoformat(query["start_time"])
+                return self._page(
+                    [p for p in self.posts if datetime.fromisoformat(p["created_at"]) >= since], query
+                )
+            case "GET", ["users", _, "mentions"]:
+                since_id = int(query.get("since_id", 0))
+                return self._page([item for item in self.mentions if int(item["id"]) > since_id], query)
+            case "GET", ["dm_events"]:
+                return self._page(self.messages, query)
+            case "GET", ["tweets"]:
+                return self._measured(query["ids"].split(","), query["tweet.fields"].split(","))
+        return Answer(404, {"title": "Not Found", "status": 404})
+
+    def _create_post(self, text: str) -> Answer:
+        if any(post["said"] == text for post in self.posts):
+            return DUPLICATE
+        links = re.findall(r"https?://\S+", text)
+        shown, urls = html.escape(text, quote=False), []
+        for number, link in enumerate(links):
+            short = f"https://t.co/{len(self.posts)}x{number}"
+            shown = shown.replace(html.escape(link, quote=False), short)
+            urls.append({"url": short, "expanded_url": link, "display_url": link[8:30]})
+        self.posts.append(self._new(shown, author_id=ME["id"], entities={"urls": urls}, said=text))
+        return Answer(201, {"data": {"id": self.posts[-1]["id"], "text": shown}})
+
+    def _create_message(self, user: str, text: str) -> Answer:
+        if not _ID.fullmatch(user):
+            error = {"parameters": {"participant_id": [user]}, "message": f"{user} is not a valid id"}
+            return Answer(400, {"errors": [error], "title": "Invalid Request"})
+        self.messages.append(self._new(text, sender_id=ME["id"], to=user))
+        data = {"dm_conversation_id": f"7-{user}", "dm_event_id": self.messages[-1]["id"]}
+        return Answer(201, {"data": data})
+
+    def _measured(self, ids: Sequence[str], fields: Sequence[str]) -> Answer:
+        known = {str(post["id"]): post for post in self.posts}
+        told, errors = [], []
+        for id_ in ids:
+            if id_ not in known or ("non_public_metrics" in fields and id_ in self.not_told):
+                errors.append({"resource_id": id_, "title": "Authorization Error"})
+                continue
+            told.append({key: known[id_][key] for key in ("id", "text", *fields)})
+        return Answer(200, {"data": told, "errors": errors} if told else {"errors": errors})
+
+    def _page(self, items: Sequence[Mapping[str, Any]], query: Mapping[str, str]) -> Answer:
+        newest_first = sorted(items, key=lambda item: -int(item["id"]))
+        start = int(query.get("pagination_token", 0))
+        end = start + min(self.page_size, int(query["max_results"]))
+        page = [
+            {key: value for key, value in item.items() if key != "said"} for item in newest_first[start:end]
+        ]
+        meta: dict[str, Any] = {"result_count": len(page)}
+        if end < len(newest_first):
+            meta["next_token"] = str(end)
+        return Answer(200, {"data": page, "meta": meta} if page else {"meta": meta})
+
+    def _new(self, text: str, **more: Any) -> dict[str, Any]:
+        number = len(self.posts) + len(self.messages) + len(self.mentions)
+        return {
+            "id": str(_FIRST_ID + number),
+            "text": text,
+            "created_at": (START + timedelta(minutes=number)).strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+            "public_metrics": {
+                "retweet_count": 2,
+                "reply_count": 3,
+                "like_count": 5,
+                "quote_count": 1,
+                "impression_count": 900,
+            },
+            "non_public_metrics": {"impression_count": 900, "url_link_clicks": 17},
+            **more,
+        }
+
+
+class _HttpServer(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, x: XServer) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.x = x
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that go away are part of the game."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _HttpServer
+
+    def do_GET(self) -> None:
+        self._serve()
+
+    def do_POST(self) -> None:
+        self._serve()
+
+    def _serve(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        url = urlsplit(self.path)
+        query = {key: values[0] for key, values in parse_qs(url.query).items()}
+        if not self.headers.get("Authorization", "").startswith(("OAuth ", "Bearer ")):
+            answer: Answer | Act = Answer(401, {"title": "Unauthorized", "status": 401})
+        else:
+            answer = self.server.x.answer(self.command, url.path, query, json.loads(body) if body else None)
+        if isinstance(answer, Answer):
+            content = b"" if answer.body is None else json.dumps(answer.body).encode()
+            self._respond(answer.status, content, answer.headers)
+        elif answer is Act.BABBLE:
+            self._respond(201, b"<html>busy</html>", {})
+        else:
+            if answer is Act.HANG:
+                self.server.x._closing.wait(30)
+            # With this the connection ends by a reset, in the midst of it.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.close_connection = True
+            self.connection.close()
+
+    def _respond(self, status: int, content: bytes, headers: Mapping[str, str]) -> None:
+        self.send_response_only(status)
+        for name, value in {"Content-Type": "application/json", **headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Silence."""
