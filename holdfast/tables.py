@@ -18,6 +18,7 @@ from sqlalchemy import (
     Column,
     Date,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -233,6 +234,8 @@ runs = Table(
     Column("version_id", Id, ForeignKey("campaign_versions.id"), nullable=False),
     Column("approved_hash", Text),
     Column("as_of", UtcTime, nullable=False),
+    # The share that this run held out, whatever the campaign's file says by now; none: it has no holdout.
+    Column("holdout", Float),
     # Slices up to this customer id are enrolled; audience_at is set when the last one is.
     Column("enrolled_through", BigInteger, nullable=False, server_default=text("0")),
     Column("audience_at", UtcTime),
@@ -286,6 +289,7 @@ LIVE_STATES = ("planned", "leased", "sending", "accepted", "in_doubt")
 MESSAGE_RESPONSES = ("delivered", "bounced", "opened", "clicked", "replied", "unsubscribed", "complained")
 _LIVE = text("state IN ('planned', 'leased', 'sending', 'accepted', 'in_doubt')")
 _SENT = text("sent_at IS NOT NULL")
+_NAMED = text("provider_id IS NOT NULL")
 
 messages = Table(
     "messages",
@@ -346,6 +350,8 @@ messages = Table(
         sqlite_where=text("state = 'in_doubt'"),
     ),
     Index("ix_messages_sent", "customer_id", "sent_at", postgresql_where=_SENT, sqlite_where=_SENT),
+    # For providers that give back no key of ours.
+    Index("ix_messages_provider", "channel", "provider_id", postgresql_where=_NAMED, sqlite_where=_NAMED),
 )
 
 # One call to a channel, for one message or a batch of them.

@@ -33,7 +33,7 @@ def reclaim(database: Database) -> tuple[int, int]:
     by themselves.
     """
     expired = messages.c.lease_expires_at < database_now()
-    with database.write() as connection:
+    with database.write(exclusive=True) as connection:
         planned = connection.execute(
             update(messages)
             .where(messages.c.state == "leased", messages.c.lease_owner.is_not(None), expired)
@@ -107,7 +107,7 @@ def resolve_doubt(
         [(o.id, calls[o.id], o.state, o.reason, o.provider_id) for o in outcomes],
         id=BigInteger(), attempt_id=BigInteger(), state=Text(), reason=Text(), provider_id=Text(),
     )  # fmt: skip
-    with database.write() as connection:
+    with database.write(exclusive=True) as connection:
         resolved = connection.execute(
             update(messages)
             .where(

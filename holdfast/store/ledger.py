@@ -172,7 +172,7 @@ def begin_sending(
     source, problems = join_contact(
         candidate.join(runs, runs.c.id == candidate.c.run_id),
         candidate.c.customer_id,
-        [route.kind],
+        [route],
         purpose,
         now,
     )
@@ -254,14 +254,15 @@ def settle(
         provider_id=Text(),
         due_at=BigInteger(),
     )
-    with database.write() as connection:
+    # Under the project's lock: answers to the same messages may be on their way in, in another order.
+    with database.write(exclusive=True) as connection:
         connection.execute(
             update(messages)
             .where(
                 messages.c.id == given.c.id,
                 or_(
                     and_(messages.c.attempt_id == attempt_id, messages.c.state.in_(("sending", "in_doubt"))),
-                    and_(given.c.state == "accepted", messages.c.state.in_(_UNSETTLED)),
+                    and_(given.c.state == "accepted", messages.c.state.in_(UNSETTLED)),
                 ),
             )
             .values(
@@ -294,7 +295,7 @@ def settle(
         )
 
 
-_UNSETTLED = ("planned", "leased", "sending", "in_doubt")
+UNSETTLED = ("planned", "leased", "sending", "in_doubt")
 _COUNTED = {"accepted": "accepted", "rejected": "rejected", "planned": "retried", "in_doubt": "in_doubt"}
 
 
@@ -312,9 +313,7 @@ def insert_fallbacks(
         if not rejected or not routes:
             continue
         failed, later = messages.alias("failed"), messages.alias("later")
-        source, problems = join_contact(
-            failed, failed.c.customer_id, [route.kind for route in routes], purpose, now
-        )
+        source, problems = join_contact(failed, failed.c.customer_id, routes, purpose, now)
         connection.execute(
             insert(messages).from_select(
                 ["enrollment_id", "run_id", "customer_id", "step", "rank", "channel", "kind", "purpose",
@@ -353,7 +352,8 @@ def take_back(
     database: Database, attempt_id: int, ids: Sequence[int], owner: str, length: timedelta, now: datetime
 ) -> None:
     """Back to `leased`: a call that took nothing, maybe late, whose messages go into smaller ones now."""
-    with database.write() as connection:
+    # Under the project's lock, as `settle`.
+    with database.write(exclusive=True) as connection:
         connection.execute(
             update(messages)
             .where(
@@ -377,7 +377,8 @@ def release(database: Database, ids: Sequence[int], owner: str, *, skip: Reason 
     """Gives leased messages back as `planned`, or, with a reason, `skipped`."""
     if not ids:
         return
-    with database.write() as connection:
+    # Under the project's lock, as `settle`.
+    with database.write(exclusive=True) as connection:
         connection.execute(
             update(messages)
             .where(

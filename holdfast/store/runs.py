@@ -21,14 +21,18 @@ from sqlalchemy import (
 from holdfast.store.database import Database
 from holdfast.store.doubt import IS_IN_DOUBT
 from holdfast.store.ledger import IS_PLANNED, may_go
-from holdfast.tables import campaign_versions, enrollments, messages, runs
+from holdfast.store.posts import is_under_way
+from holdfast.tables import campaign_versions, enrollments, messages, posts, runs
 
 UNSENT = ("planned", "leased", "sending")
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One occurrence of a campaign. `as_of` bounds the facts that its audience's rule saw."""
+    """One occurrence of a campaign. `as_of` bounds the facts that its audience's rule saw.
+
+    `holdout` is the share that it holds out; None: a transactional campaign's, which draws no arms.
+    """
 
     id: int
     campaign: str
@@ -39,6 +43,7 @@ class Run:
     audience_at: datetime | None
     created_at: datetime
     finished_at: datetime | None
+    holdout: float | None
 
     def time_at(self, now: datetime) -> datetime:
         """The run's own time: `as_of` at its creation, going on from there. It is now unless back-dated."""
@@ -55,6 +60,7 @@ _RUN = (
     runs.c.audience_at,
     runs.c.created_at,
     runs.c.finished_at,
+    runs.c.holdout,
 )
 
 
@@ -66,6 +72,7 @@ def open_run(
     source: str,
     templates: Mapping[str, str],
     as_of: datetime,
+    holdout: float | None,
     now: datetime,
 ) -> Run:
     """The run of this occurrence, made if it is the first time. Opening it again changes nothing."""
@@ -78,6 +85,7 @@ def open_run(
                 "state": "running",
                 "version_id": _version(connection, campaign, source, templates, now),
                 "as_of": as_of,
+                "holdout": holdout,
                 "created_at": now,
             }
             run = Run(*connection.execute(insert(runs).values(values).returning(*_RUN)).one())
@@ -124,6 +132,14 @@ def list_runs(connection: Connection, campaign: str | None = None, states: tuple
     if states:
         statement = statement.where(runs.c.state.in_(states))
     return [Run(*row) for row in connection.execute(statement)]
+
+
+def unsettled_campaigns(connection: Connection) -> list[str]:
+    """The campaigns with a run that is under way, or with a message in doubt."""
+    doubtful = exists().where(messages.c.run_id == runs.c.id, IS_IN_DOUBT)
+    under_way = runs.c.state.in_(("running", "stopping"))
+    statement = select(runs.c.campaign).where(under_way | doubtful).distinct().order_by(runs.c.campaign)
+    return list(connection.scalars(statement))
 
 
 def set_state(
@@ -194,13 +210,17 @@ def next_due(
 
 
 def settle_states(
-    database: Database, campaign: str, doubt_ends_after: timedelta | None, now: datetime
+    database: Database,
+    campaign: str,
+    doubt_ends_after: timedelta | None,
+    lease: timedelta,
+    now: datetime,
 ) -> list[str]:
     """Moves runs to their end: nothing left to do makes `done`, nothing in flight makes `stopped`.
 
     A run that was done is `running` again where the end of a doubt, or a late outcome, left one to send.
-    A run is not done while something can still be done about a message in doubt, see `next_due`. Returns the
-    occurrences that are done now.
+    A run is not done while something can still be done about a message in doubt, see `next_due`, or about a
+    post, see `is_under_way` for `lease`. Returns the occurrences that are done now.
     """
     of_run = messages.c.run_id == runs.c.id
     waiting = exists().where(enrollments.c.run_id == runs.c.id, enrollments.c.due_at.is_not(None))
@@ -209,13 +229,16 @@ def settle_states(
     doubtful: ColumnElement[bool] = false()
     if doubt_ends_after is not None:
         doubtful = exists().where(of_run, IS_IN_DOUBT, messages.c.sent_at > now - doubt_ends_after)
+    of_post = posts.c.run_id == runs.c.id
+    post_planned = exists().where(of_post, posts.c.state == "planned")
+    publishing = exists().where(of_post, posts.c.state == "sending")
     with database.write() as connection:
         connection.execute(
             update(runs)
             .where(
                 runs.c.campaign == campaign,
                 runs.c.state == "done",
-                planned,
+                planned | post_planned,
             )
             .values(state="running", finished_at=None)
         )
@@ -225,6 +248,7 @@ def settle_states(
                 runs.c.campaign == campaign,
                 runs.c.state == "stopping",
                 ~leased,
+                ~publishing,
             )
             .values(state="stopped")
         )
@@ -238,6 +262,7 @@ def settle_states(
                 ~planned,
                 ~leased,
                 ~doubtful,
+                ~exists().where(of_post, is_under_way(lease, now)),
             )
             .values(state="done", finished_at=now)
             .returning(runs.c.occurrence)

@@ -158,6 +158,7 @@ def upgrade() -> None:
         sa.Column("version_id", ID, nullable=False),
         sa.Column("approved_hash", sa.Text(), nullable=True),
         sa.Column("as_of", sa.BigInteger(), nullable=False),
+        sa.Column("holdout", sa.Float(), nullable=True),
         sa.Column("enrolled_through", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("audience_at", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
@@ -311,6 +312,14 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("state = 'planned'"),
         sqlite_where=sa.text("state = 'planned'"),
+    )
+    op.create_index(
+        "ix_messages_provider",
+        "messages",
+        ["channel", "provider_id"],
+        unique=False,
+        postgresql_where=sa.text("provider_id IS NOT NULL"),
+        sqlite_where=sa.text("provider_id IS NOT NULL"),
     )
     op.create_index(
         "ix_messages_sent",

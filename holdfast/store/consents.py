@@ -1,0 +1,162 @@
+"""Whom a message was for, and the consents to marketing that change by what they answer.
+
+Consents are only ever added to. A row counts from the moment that the customer spoke (`recorded_at`), not
+from when we heard of it, so that the customer's latest word wins in whatever order answers come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Text,
+    and_,
+    case,
+    cast,
+    false,
+    func,
+    insert,
+    literal,
+    select,
+    true,
+)
+
+from holdfast.tables import addresses, consents, customers, messages
+
+_MARKETING = "marketing"
+
+
+class Recipient(NamedTuple):
+    """The customer of a message, with the message's channel and kind."""
+
+    customer_id: int
+    channel: str
+    kind: str
+    locale: str | None
+
+
+def recipient(connection: Connection, message_id: int) -> Recipient | None:
+    """Whom the message was for; None: there is no such message."""
+    row = connection.execute(
+        select(messages.c.customer_id, messages.c.channel, messages.c.kind, customers.c.locale)
+        .join(customers, customers.c.id == messages.c.customer_id)
+        .where(messages.c.id == message_id)
+    ).one_or_none()
+    return Recipient(*row) if row else None
+
+
+def reachable_kinds(connection: Connection, customer_id: int) -> list[str]:
+    """The kinds that the customer has an address of."""
+    return list(connection.scalars(select(addresses.c.kind).where(addresses.c.customer_id == customer_id)))
+
+
+def marketing_consents(connection: Connection, customer_id: int) -> dict[str, bool]:
+    """The customer's latest word on marketing, by kind."""
+    return {kind: granted for kind, (granted, _) in _latest_words(connection, customer_id).items()}
+
+
+def _latest_words(connection: Connection, customer_id: int) -> dict[str, tuple[bool, str]]:
+    """The customer's latest word on marketing, by kind: granted, and its evidence."""
+    rows = connection.execute(
+        select(consents.c.kind, consents.c.granted, consents.c.evidence)
+        .where(consents.c.customer_id == customer_id, consents.c.purpose == _MARKETING)
+        .order_by(consents.c.recorded_at, consents.c.id)
+    )
+    return {kind: (granted, said) for kind, granted, said in rows}
+
+
+def record(
+    connection: Connection, customer_id: int, choices: Mapping[str, bool], evidence: str, now: datetime
+) -> None:
+    """Writes what the customer chose, by kind, where it is not what was in force.
+
+    A no is written beside a no of other evidence, too: what takes that one back says nothing about this.
+    """
+    before = _latest_words(connection, customer_id)
+
+    def is_new(kind: str, granted: bool) -> bool:
+        was_granted, said = before.get(kind, (None, ""))
+        return was_granted is not granted or not (granted or said == evidence)
+
+    rows = [
+        {
+            "customer_id": customer_id,
+            "kind": kind,
+            "purpose": _MARKETING,
+            "granted": granted,
+            "evidence": evidence,
+            "recorded_at": now,
+        }
+        for kind, granted in choices.items()
+        if is_new(kind, granted)
+    ]
+    if rows:
+        connection.execute(insert(consents), rows)
+
+
+def withdraw(connection: Connection, answers: FromClause) -> None:
+    """A no for each answer that withdraws, unless a no was said at that very moment.
+
+    Where another no is in force as well: what took it back may still be on its way to us.
+    `answers` has customer_id, contact_kind, kind, channel, message_id and occurred_at.
+    """
+    said_now = _in_force(answers, and_(consents.c.recorded_at == answers.c.occurred_at, ~consents.c.granted))
+    _add(connection, answers, false(), func.coalesce(~said_now, true()))
+
+
+def restore(connection: Connection, answers: FromClause) -> None:
+    """A yes for each answer that takes back what was withdrawn through the same channel, and nothing else:
+    where there would be a yes without that."""
+    withdrawn_there = _evidence(answers.c.channel, "unsubscribed")
+    taken_away = func.substr(consents.c.evidence, 1, func.length(withdrawn_there)) == withdrawn_there
+    otherwise = _in_force(answers, consents.c.granted, ~taken_away)
+    _add(connection, answers, true(), and_(_in_force(answers, taken_away), otherwise))
+
+
+def _in_force(
+    answers: FromClause, what: ColumnElement[Any], *among: ColumnElement[bool]
+) -> ColumnElement[Any]:
+    """What the customer's consent says that was in force when the answer was given; of those `among` all."""
+    return (
+        select(what)
+        .where(
+            consents.c.customer_id == answers.c.customer_id,
+            consents.c.kind == answers.c.contact_kind,
+            consents.c.purpose == _MARKETING,
+            consents.c.recorded_at <= answers.c.occurred_at,
+            *among,
+        )
+        .order_by(consents.c.recorded_at.desc(), consents.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+
+
+def _evidence(channel: ColumnElement[str], kind: ColumnElement[str] | str) -> ColumnElement[str]:
+    return case((channel == "", "link"), else_=channel) + ": " + kind
+
+
+def _add(
+    connection: Connection, answers: FromClause, granted: ColumnElement[bool], when: ColumnElement[bool]
+) -> None:
+    about = func.coalesce(literal(", message ") + cast(answers.c.message_id, Text), "")
+    connection.execute(
+        insert(consents).from_select(
+            ["customer_id", "kind", "purpose", "granted", "evidence", "recorded_at"],
+            select(
+                answers.c.customer_id,
+                answers.c.contact_kind,
+                literal(_MARKETING),
+                granted,
+                _evidence(answers.c.channel, answers.c.kind) + about,
+                answers.c.occurred_at,
+            )
+            .where(answers.c.customer_id.is_not(None), when)
+            .order_by(answers.c.occurred_at),
+        )
+    )
