@@ -1,0 +1,110 @@
+"""Customers, orders, lines and events from other systems, as JSON, by the rules of the import."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel, Field
+
+from holdfast.delivery import Workspace
+from holdfast.settings import Project, ReadBlock, resolve_secret
+from holdfast.store.imports import Kind, import_records
+from holdfast.store.imports.customers import COLUMNS
+from holdfast.store.imports.history import EVENT_COLUMNS, LINE_COLUMNS, ORDER_COLUMNS
+from holdfast.web.bodies import read_body
+
+LARGEST_BODY = 20_000_000  # bytes
+MOST_RECORDS = 10_000
+
+_bearer = HTTPBearer(auto_error=False, description="The token that `web.ingest_token` names.")
+_COLUMNS: dict[Kind, tuple[str, ...]] = {
+    "customers": COLUMNS,
+    "orders": ORDER_COLUMNS,
+    "lines": LINE_COLUMNS,
+    "events": EVENT_COLUMNS,
+}
+
+
+class Rejected(BaseModel):
+    """A record that was not kept."""
+
+    index: int = Field(description="Its place in the list, from 0.")
+    reason: str
+
+
+class Ingested(BaseModel):
+    """What became of the records: `read` is `kept` and the rejected."""
+
+    read: int
+    kept: int
+    written: int = Field(description="Rows inserted, updated or removed; 0: nothing new was said.")
+    rejected: list[Rejected]
+
+
+def token(project: Project, read_block: ReadBlock) -> str | None:
+    """The token that records are sent with; None: ingestion is closed. Raises SettingsError."""
+    reference = project.web.ingest_token
+    return None if reference is None else resolve_secret(reference, read_block)
+
+
+def routes(ws: Workspace, clock: Callable[[], datetime], token: str | None) -> APIRouter:
+    """POST /api/customers, /api/orders, /api/lines and /api/events."""
+
+    def authorize(given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> None:
+        if token is None:
+            raise HTTPException(403, "ingestion is closed: web.ingest_token is not set in holdfast.yaml")
+        if given is None or not secrets.compare_digest(given.credentials.encode(), token.encode()):
+            raise HTTPException(401, "a valid bearer token is needed", {"WWW-Authenticate": "Bearer"})
+
+    async def ingest(kind: Kind, request: Request) -> Ingested:
+        return await run_in_threadpool(take, kind, await read_body(request, LARGEST_BODY))
+
+    def take(kind: Kind, body: bytes) -> Ingested:
+        records = _records(body)
+        report = import_records(ws.database, ws.project, ws.secret, kind, records, now=clock(), source="api")
+        return Ingested(
+            read=report.read,
+            kept=report.kept,
+            written=report.written,
+            rejected=[Rejected(index=number - 1, reason=reason) for number, reason in report.refused],
+        )
+
+    router = APIRouter(prefix="/api", dependencies=[Depends(authorize)])
+    for kind, columns in _COLUMNS.items():
+        router.add_api_route(
+            f"/{kind}",
+            partial(ingest, kind),
+            methods=["POST"],
+            name=kind,
+            description=f"Takes {kind} in; a record that is there already is brought up to date.",
+            response_model=Ingested,
+            openapi_extra={"requestBody": _described(columns)},
+        )
+    return router
+
+
+def _described(columns: Iterable[str]) -> dict[str, Any]:
+    """The body of a request, for OpenAPI."""
+    record = {"type": "object", "properties": {name: {} for name in columns}}
+    records = {"type": "array", "maxItems": MOST_RECORDS, "items": record}
+    return {"required": True, "content": {"application/json": {"schema": records}}}
+
+
+def _records(body: bytes) -> list[Mapping[str, Any]]:
+    try:
+        records = json.loads(body)
+    except (ValueError, RecursionError):
+        raise HTTPException(400, "the body is not JSON") from None
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise HTTPException(400, "the body is not a list of objects")
+    if len(records) > MOST_RECORDS:
+        raise HTTPException(413, f"{len(records):,} records; at most {MOST_RECORDS:,} are taken at once")
+    return records

@@ -1,0 +1,46 @@
+"""What providers tell us: verified, kept as it came, read later by `collect_responses`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from holdfast.channel import Receiver
+from holdfast.delivery import Workspace
+from holdfast.errors import AnswerRefused
+from holdfast.store import inbox
+from holdfast.web.bodies import read_body
+
+LARGEST_BODY = 5_000_000  # bytes
+
+_log = logging.getLogger(__name__)
+
+
+def routes(ws: Workspace, clock: Callable[[], datetime]) -> APIRouter:
+    """POST /webhooks/{channel}."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.post("/webhooks/{channel}")
+    async def webhook(channel: str, request: Request) -> Response:
+        body = await read_body(request, LARGEST_BODY)
+        return Response(status_code=await run_in_threadpool(take, channel, request.headers, body))
+
+    def take(name: str, headers: Mapping[str, str], body: bytes) -> int:
+        receiver = ws.channel(name) if name in ws.project.channels else None
+        if not isinstance(receiver, Receiver):
+            return 404
+        now = clock()
+        try:
+            receiver.verify(dict(headers), body, now)
+        except AnswerRefused as why:
+            _log.warning("a webhook of %s was refused: %s", name, why)
+            return 403
+        # Only after this may the provider forget it: a database that is down ends in 503.
+        inbox.put(ws.database, name, body, now)
+        return 204
+
+    return router

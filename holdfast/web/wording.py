@@ -1,0 +1,80 @@
+"""What the pages say, one TOML file a language: the ones beside this module, and a project's own."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from holdfast.content.formats import direction
+from holdfast.content.library import locale_chain
+from holdfast.errors import SettingsError
+
+Texts = Mapping[str, Mapping[str, str]]
+"""Sections of texts, by name."""
+
+SHIPPED = Path(__file__).parent / "templates"
+_LAST_RESORT = "en"
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """The texts in one language, with the direction that it is written in."""
+
+    locale: str
+    texts: Texts
+
+    @property
+    def direction(self) -> Literal["ltr", "rtl"]:
+        return direction(self.locale.replace("-", "_"))
+
+    def kind(self, kind: str) -> str:
+        """What messages of a channel's kind are called."""
+        return self.texts["kinds"].get(kind, kind.replace("_", " "))
+
+
+class Languages:
+    """The languages that a project's pages are written in."""
+
+    def __init__(self, own: Path, business_locale: str) -> None:
+        """`own`: the project's folder of texts, which go before the shipped ones; need not exist.
+
+        Raises SettingsError for a file that cannot be read.
+        """
+        self._business_locale = business_locale
+        files = [path for folder in (SHIPPED, own) for path in sorted(folder.glob("*.toml"))]
+        self._texts: dict[str, Texts] = {}
+        for path in files:
+            self._texts[path.stem] = _over(self._texts.get(path.stem, {}), _read(path))
+        # A text that a language lacks is better in English than not at all.
+        english = self._texts[_LAST_RESORT]
+        self._texts = {tag: _over(english, texts) for tag, texts in self._texts.items()}
+
+    def best(self, wanted: Iterable[str | None]) -> Wording:
+        """The wording for the first of the wanted locales that there is one for, else the business's."""
+        for locale in (*wanted, self._business_locale):
+            for tag in locale_chain(locale):
+                if tag in self._texts:
+                    return Wording(tag, self._texts[tag])
+        return Wording(_LAST_RESORT, self._texts[_LAST_RESORT])
+
+
+def _read(path: Path) -> Texts:
+    try:
+        sections = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(
+            f"the texts of the pages in {path.name} cannot be read: {error}", hint="see docs/web.md"
+        ) from None
+    if not all(
+        isinstance(texts, dict) and all(isinstance(text, str) for text in texts.values())
+        for texts in sections.values()
+    ):
+        raise SettingsError(f"{path.name} has more than texts in sections", hint="see docs/web.md")
+    return sections
+
+
+def _over(below: Texts, above: Texts) -> Texts:
+    return {name: {**below.get(name, {}), **above.get(name, {})} for name in {**below, **above}}
