@@ -1,4 +1,4 @@
-"""`holdfast db …` and `holdfast import …`: the database and what comes into it."""
+"""`holdfast db …`, `holdfast import …` and `holdfast sync`: the database and what comes into it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,16 +17,22 @@ from holdfast.cli.session import AsJson, Session, print_json
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from holdfast.store.imports import Kind
+    from holdfast.store.imports import ImportReport, Kind
+    from holdfast.sync import SyncReport
 
 database = typer.Typer(no_args_is_help=True, help="The database.")
-importing = typer.Typer(no_args_is_help=True, help="Import CSV files; again and again, if you like.")
+importing = typer.Typer(
+    no_args_is_help=True, help="Import CSV, JSON lines or Parquet files; again and again, if you like."
+)
 
 File = Annotated[
-    Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True, help="A CSV file.")
+    Path,
+    typer.Argument(
+        metavar="FILE", exists=True, dir_okay=False, readable=True, help="CSV; .jsonl and .parquet by name."
+    ),
 ]
 Rejects = Annotated[
-    Path | None, typer.Option(help="Where refused rows go. Default: FILE with .rejects.csv at the end.")
+    Path | None, typer.Option(help="Where refused rows go. Default: beside FILE, with .rejects in its name.")
 ]
 
 
@@ -65,10 +72,10 @@ def events(context: typer.Context, file: File, rejects: Rejects = None, as_json:
 
 
 def _import(session: Session, kind: Kind, file: Path, rejects: Path | None, as_json: bool) -> None:
-    from holdfast.store.imports import import_file
+    from holdfast.store.imports import import_file, rejects_suffix
 
-    rejects = rejects or file.with_suffix(".rejects.csv")
-    with session.database() as opened, _progress(kind) as progress:
+    rejects = rejects or file.with_suffix(f".rejects{rejects_suffix(file)}")
+    with session.database() as opened, _progress() as progress:
         report = import_file(
             opened,
             session.project,
@@ -77,26 +84,59 @@ def _import(session: Session, kind: Kind, file: Path, rejects: Path | None, as_j
             file,
             now=datetime.now(UTC),
             rejects=rejects,
-            progress=progress,
+            progress=partial(progress, kind),
         )
     if as_json:
-        print_json(asdict(report))
-    typer.echo(
-        f"{kind}: {report.read:,} rows read, {report.kept:,} kept, {report.rejected:,} refused", err=True
-    )
+        print_json(_facts(report))
+    typer.echo(f"{kind}: {report}", err=True)
     if report.rejected:
         typer.echo(f"refused rows with their reasons: {report.rejects_path}", err=True)
         raise typer.Exit(1)
 
 
+def sync(
+    context: typer.Context,
+    source: Annotated[str | None, typer.Argument(metavar="SOURCE", help="Default: all of them.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read what is new in the project's sources: customers and what they did."""
+    from holdfast import sync as syncing
+
+    session: Session = context.obj
+    with session.workspace() as ws, _progress() as progress:
+        done = syncing.sync(ws, datetime.now(UTC), session.read_block, source, progress)
+    if as_json:
+        print_json([_synced(one) for one in done])
+    for one in done:
+        typer.echo(one, err=True)
+        if one.report and one.report.rejects_path:
+            typer.echo(f"refused rows with their reasons: {one.report.rejects_path}", err=True)
+    if not done:
+        typer.echo("nothing new in the sources", err=True)
+    if not all(one.is_clean for one in done):
+        raise typer.Exit(1)
+
+
+def _synced(one: SyncReport) -> dict[str, Any]:
+    place = {"source": one.source, "kind": one.kind, "file": one.file, "problem": one.problem}
+    return place | {"report": _facts(one.report) if one.report else None}
+
+
+def _facts(report: ImportReport) -> dict[str, Any]:
+    """What a report says as a whole; single rows are in the rejects file."""
+    facts = asdict(report)
+    del facts["refused"]
+    return facts
+
+
 @contextmanager
-def _progress(kind: str) -> Iterator[Callable[[int], None]]:
-    """Shows the rows read so far, on a terminal only."""
+def _progress() -> Iterator[Callable[[str, int], None]]:
+    """Shows what is read and the rows so far, on a terminal only."""
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("{task.completed:,.0f} rows"))
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(f"importing {kind}", total=None)
-        yield lambda rows: bar.update(task, completed=rows)
+        task = bar.add_task("", total=None)
+        yield lambda name, rows: bar.update(task, description=f"importing {name}", completed=rows)

@@ -456,7 +456,7 @@ def test_no_rejects_file_is_made_when_there_is_nothing_to_reject(run: Import, tm
         ("customer_id\nC1\n".encode("utf-16"), "file.csv:1: not UTF-8 text", "save the file as UTF-8"),
         (b"customer_id\nC1\xc3", "file.csv:2: the file ends in the middle of a character", ""),
         (b"", "file.csv has no header", "its first line names the columns"),
-        (b"customer_id\n" + b"x" * 6_000_000, "file.csv:2: a line of over 4 MB", "is this a CSV file?"),
+        (b"customer_id\n" + b"x" * 6_000_000, "file.csv:2: a line of over 4 MB", "is this a text file?"),
     ],
 )
 def test_a_file_that_is_no_csv_text_is_refused_whole(
