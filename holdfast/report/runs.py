@@ -14,7 +14,7 @@ from holdfast import delivery
 from holdfast.content.message import Preview, content_of, preview
 from holdfast.delivery.workspace import Workspace
 from holdfast.errors import RenderError, RunError
-from holdfast.store import counting, runs
+from holdfast.store import counting, posts, runs
 from holdfast.store.history import load_people
 from holdfast.store.runs import Run
 from holdfast.store.segments import Counted, Explained, count_each, explain_customer
@@ -27,7 +27,7 @@ def waterfall(ws: Workspace, run_id: int) -> list[tuple[str, int]]:
     """From whom the rule matched to who was written to: (words, customers), what is taken away negative."""
     with ws.database.read() as connection:
         run = runs.get_run(connection, run_id)
-        first = ws.campaign(run.campaign).steps[0].id
+        first = ws.campaign(run.campaign).sends[0].id
         return counting.run_waterfall(connection, run_id, first).rows()
 
 
@@ -36,7 +36,7 @@ def results(ws: Workspace, run_id: int) -> list[dict[str, str | int]]:
     with ws.database.read() as connection:
         run = runs.get_run(connection, run_id)
         counts = counting.count_messages(connection, run_id)
-    order = [step.id for step in ws.campaign(run.campaign).steps]
+    order = [step.id for step in ws.campaign(run.campaign).sends]
     rows: dict[tuple[str, str, str], Counter[str]] = {}
     for (step, variant, channel, state), n in counts.items():
         rows.setdefault((step, variant or "", channel), Counter())[state] += n
@@ -55,7 +55,7 @@ def samples(ws: Workspace, run_id: int, n: int = 3) -> list[dict[str, str]]:
         run = runs.get_run(connection, run_id)
         rows = counting.sample_messages(connection, run_id, n)
     campaign = ws.campaign(run.campaign)
-    steps = {step.id: step for step in campaign.steps}
+    steps = {step.id: step for step in campaign.sends}
     shown = []
     for row in rows:
         step = steps.get(row.step)
@@ -98,7 +98,7 @@ def preview_for(
     Raises RunError for a customer, step, variant or channel that is not there, and RenderError.
     """
     campaign = ws.campaign(name)
-    chosen = _pick("step", step, {item.id: item for item in campaign.steps})
+    chosen = _pick("step", step, {item.id: item for item in campaign.sends})
     variants = {key: key for key in chosen.variants}
     named = _pick("variant", variant, variants) if variants or variant is not None else None
     route = _pick("channel", channel, {route.channel: route for route in ws.routes(chosen)})
@@ -137,16 +137,17 @@ def mask(address: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class RunStatus:
-    """One run: its state, its messages by state, and when something of its campaign is due next."""
+    """One run: its state, its messages and posts by state, and when something of its campaign is due next."""
 
     run: Run
     messages: dict[str, int]
+    posts: dict[str, int]
     next_due: datetime | None
 
     @property
     def in_doubt(self) -> int:
-        """Messages that nobody can tell were taken."""
-        return self.messages.get("in_doubt", 0)
+        """Messages and posts that nobody can tell were taken."""
+        return self.messages.get("in_doubt", 0) + self.posts.get("in_doubt", 0)
 
 
 def status(ws: Workspace, now: datetime, name: str | None = None, latest: int = 10) -> list[RunStatus]:
@@ -156,10 +157,12 @@ def status(ws: Workspace, now: datetime, name: str | None = None, latest: int = 
     with ws.database.read() as connection:
         found = runs.list_runs(connection, name)[-latest:]
         states = counting.count_states(connection, [run.id for run in found])
+        of_posts = posts.count_posts(connection, [run.id for run in found])
     return [
         RunStatus(
             run,
             states.get(run.id, {}),
+            of_posts.get(run.id, {}),
             delivery.next_due(ws, run.campaign, now)
             if run.state == "running" and run.campaign in ws.sources
             else None,

@@ -1,0 +1,224 @@
+"""The KPI sheet of a month: who stayed, who came again, what they spent, what messages did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from operator import attrgetter
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from holdfast.delivery.workspace import Workspace
+from holdfast.errors import RunError
+from holdfast.metrics.engagement import Funnel, PostEngagement
+from holdfast.metrics.rates import Rate
+from holdfast.metrics.revenue import clv
+from holdfast.report.formats import count, money, month_name, percent
+from holdfast.report.plots import Curve
+from holdfast.store import aggregates
+from holdfast.store.aggregates import KpiSums
+
+MONTHS_BEFORE = 12
+CLV_YEARS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class MonthKpis:
+    """One month (year * 12 + month - 1) in numbers. Money is minor units."""
+
+    month: int
+    sums: KpiSums
+
+    @property
+    def name(self) -> str:
+        """`October 2026`."""
+        return month_name(self.month)
+
+    @property
+    def short_name(self) -> str:
+        """`Oct 2026`."""
+        return f"{self.name[:3]} {self.name[-4:]}"
+
+    @property
+    def clv(self) -> float | None:
+        """Historical customer lifetime value: a buyer of the last year, carried on for CLV_YEARS years."""
+        bought = self.sums.repurchase
+        return clv(bought.aov, bought.orders_per_buyer, CLV_YEARS)
+
+
+@dataclass(frozen=True, slots=True)
+class Kpi:
+    """One line of the sheet: its names, its definition in words, and its value of a month in a form."""
+
+    key: str
+    name: str
+    meaning: str
+    of: Callable[[MonthKpis], Rate | float | None]
+    form: Literal["rate", "fraction", "count", "money"] = "rate"
+
+    def shown(self, month: MonthKpis, currency: str) -> str:
+        """The value as people read it, without its interval."""
+        value = self.of(month)
+        if isinstance(value, Rate):
+            return percent(value.value)
+        if self.form == "money":
+            return money(value, currency)
+        return count(value) if self.form == "count" else percent(value)
+
+
+KPIS: Mapping[str, Sequence[Kpi]] = {
+    "Who stayed": (
+        Kpi(
+            "crr",
+            "Retention (CRR)",
+            "active at the start who still are at the end",
+            attrgetter("sums.retention.crr"),
+        ),
+        Kpi(
+            "churn",
+            "Churn (CCR)",
+            "active at the start who no longer are",
+            attrgetter("sums.retention.churn"),
+        ),
+        Kpi(
+            "crr_textbook",
+            "CRR, textbook",
+            "(E − N) / S: counts the reactivated as kept",
+            attrgetter("sums.retention.textbook_crr"),
+            "fraction",
+        ),
+        Kpi(
+            "reactivated",
+            "Reactivated",
+            "active at the end, not at the start, not new",
+            attrgetter("sums.retention.reactivated"),
+            "count",
+        ),
+        Kpi("new", "New", "first ordered in the month", attrgetter("sums.retention.new"), "count"),
+    ),
+    "Who came again": (
+        Kpi(
+            "rpr",
+            "Repeat purchase (RPR)",
+            "two orders or more in 365 days, of who had one",
+            attrgetter("sums.repurchase.rpr"),
+        ),
+        Kpi(
+            "second_order_rate",
+            "Second order soon",
+            "within 90 days of the first, of who were observed so long",
+            attrgetter("sums.repurchase.second_order_rate"),
+        ),
+        Kpi(
+            "returning_share",
+            "Returning share",
+            "bought in the month and before it, of who bought",
+            attrgetter("sums.sales.returning_share"),
+        ),
+        Kpi(
+            "repeat_orders_per_order",
+            "Repeat orders",
+            "not their customer’s first, of the month’s",
+            attrgetter("sums.sales.repeat_orders_per_order"),
+        ),
+    ),
+    "What they spent": (
+        Kpi("aov", "Average order (AOV)", "revenue / orders", attrgetter("sums.sales.aov"), "money"),
+        Kpi(
+            "median_order",
+            "Median order",
+            "half of the orders were larger",
+            attrgetter("sums.sales.median"),
+            "money",
+        ),
+        Kpi("orders", "Orders", "not cancelled, test or refunded", attrgetter("sums.sales.orders"), "count"),
+        Kpi(
+            "revenue", "Revenue", "of these orders, net of refunds", attrgetter("sums.sales.revenue"), "money"
+        ),
+        Kpi(
+            "historical_clv",
+            "Historical CLV",
+            f"AOV × orders a year × {CLV_YEARS} years, by the last 365 days; no prediction",
+            attrgetter("clv"),
+            "money",
+        ),
+    ),
+}
+
+
+HEADLINES = [
+    kpi
+    for kpis in KPIS.values()
+    for kpi in kpis
+    if kpi.key in ("crr", "rpr", "returning_share", "aov", "orders")
+]
+"""The lines that are shown for each month."""
+
+
+@dataclass(frozen=True, slots=True)
+class KpiSheet:
+    """A month's KPIs, with the twelve months before it; `months` ends with the sheet's own.
+
+    Months are in the zone of `as_of`, the business's. `engagement` is of messages sent in the month, `posts`
+    of posts published in it, by channel. `complete`: the month was over at `as_of`.
+    """
+
+    brand: str
+    currency: str
+    as_of: datetime
+    complete: bool
+    months: Sequence[MonthKpis]
+    engagement: Mapping[str, Funnel]
+    posts: Mapping[str, PostEngagement]
+
+    @property
+    def month(self) -> MonthKpis:
+        """The sheet's month."""
+        return self.months[-1]
+
+    @property
+    def curves(self) -> list[Curve]:
+        """What to plot: CRR, RPR and AOV over the months."""
+        orders = [month.sums.sales.aov for month in self.months]
+        return [
+            self._rates("Retention (CRR)", lambda sums: sums.retention.crr),
+            self._rates("Repeat purchase (RPR)", lambda sums: sums.repurchase.rpr),
+            Curve("Average order (AOV)", self._names, orders, money(orders[-1], self.currency)),
+        ]
+
+    @property
+    def _names(self) -> list[str]:
+        return [month.short_name for month in self.months]
+
+    def _rates(self, title: str, rate: Callable[[KpiSums], Rate]) -> Curve:
+        rates = [rate(month.sums) for month in self.months]
+        values = [rate.value for rate in rates]
+        lows, highs = [rate.low for rate in rates], [rate.high for rate in rates]
+        return Curve(title, self._names, values, percent(values[-1]), lows, highs)
+
+
+def kpi_sheet(ws: Workspace, month: int, now: datetime) -> KpiSheet:
+    """The KPIs of a month (year * 12 + month - 1) in the business's zone, as far as it goes by `now`.
+
+    Raises RunError for a month that has not begun.
+    """
+    business = ws.project.business
+    since, until = aggregates.month_bounds(month, business.timezone)
+    if since > now:
+        raise RunError(f"{month_name(month)} has not begun", hint="ask for an earlier month")
+    with ws.database.read() as connection:
+        months = [
+            MonthKpis(number, aggregates.kpis(connection, number, business.timezone, now))
+            for number in range(month - MONTHS_BEFORE, month + 1)
+        ]
+        engagement = aggregates.engagement(connection, since, until)
+        posts = aggregates.post_engagement(connection, since, until)
+    as_of = now.astimezone(ZoneInfo(business.timezone))
+    return KpiSheet(ws.project.brand.name, business.currency, as_of, until <= now, months, engagement, posts)
+
+
+def month_before(ws: Workspace, now: datetime) -> int:
+    """The last month that is over at `now`, in the business's zone."""
+    local = now.astimezone(ZoneInfo(ws.project.business.timezone))
+    return local.year * 12 + local.month - 2
