@@ -28,6 +28,7 @@ from holdfast.orchestration.artifacts import Progress, publish_results, publish_
 from holdfast.orchestration.blocks import read_block
 from holdfast.orchestration.deployments import FLOW
 from holdfast.orchestration.follow_ups import next_moment, schedule_follow_up
+from holdfast.orchestration.interrupts import check_keyboard
 from holdfast.orchestration.occurrences import is_cancelling, is_missed, occurrence, run_name
 from holdfast.orchestration.redaction import redacted
 from holdfast.orchestration.results import results
@@ -90,6 +91,8 @@ def run_campaign(
         enroll(campaign, progress)
         while send_due(ws, campaign, progress):
             pass
+        if delivery.posts_due(ws, campaign, now()):
+            publish_posts(campaign, flow_run.id)
         delivery.settle(ws, campaign, now())
         publish(campaign, runs[-1].id)
     except KeyboardInterrupt:
@@ -156,8 +159,16 @@ def dispatch(campaign: str, channel: str, owner: str) -> ChunkResult:
     return delivery.dispatch_chunk(workspace(), campaign, channel, owner, now)
 
 
+@task(persist_result=False, cache_policy=NO_CACHE, retries=0, task_run_name="publish posts")
+@redacted()
+def publish_posts(campaign: str, owner: str) -> None:
+    """Publishes the posts that are due. Never retried by Prefect, as `dispatch`."""
+    delivery.publish_due(workspace(), campaign, owner, now)
+
+
 def stop_when_cancelled(ws: Workspace, campaign: str) -> None:
     """Prefect interrupts the main thread alone; the others read the ledger's run state at each batch."""
+    check_keyboard()
     if is_cancelling():
         delivery.stop_runs(ws, campaign, "cancelled in Prefect", now())
 

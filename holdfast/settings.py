@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
@@ -20,8 +20,11 @@ from holdfast.errors import SettingsError
 from holdfast.units import Cron, Duration, Mailbox, Name, Share, TimeZone, WebAddress, Window
 
 FILE_NAME = "holdfast.yaml"
-SECRET_KEYS = re.compile(r"pass|token|secret|credential|api_?key|_key\b|database", re.IGNORECASE)
+SECRET_KEYS = re.compile(r"pass|token|secret|credential|api_?key|_key\b|database|\burl\b", re.IGNORECASE)
 SECRET_BYTES = 16
+
+Kind = Literal["customers", "orders", "lines", "events"]
+"""What is imported."""
 
 ReadBlock = Callable[[str], str]
 """Gives the value of a Prefect Secret block by its name, or raises SettingsError."""
@@ -125,7 +128,8 @@ class ChannelConfig(BaseModel):
 class Dispatch(_Part):
     """How much is done at once."""
 
-    chunk: int = Field(2000, ge=1, le=20_000, description="Messages leased, loaded and rendered together.")
+    # Large enough that a batch provider gets full requests of each way through a template.
+    chunk: int = Field(5000, ge=1, le=20_000, description="Messages leased, loaded and rendered together.")
     lease: Duration = timedelta(minutes=5)
     threads: int = Field(4, ge=1, le=64, description="Chunks in work at once in one process.")
 
@@ -150,6 +154,61 @@ class Schedules(_Part):
     sync: Cron = Field("45 * * * *", description="sync_customers: from the sources, where there are any.")
 
 
+class SourcePart(_Part):
+    """Where one kind of records comes from: a query in the source's database, or files."""
+
+    sql: str | None = Field(
+        None, min_length=1, description="A SELECT; its columns are named as those of an import."
+    )
+    cursor: str | None = Field(
+        None, description="A column of the query that grows with every change. Absent: all is read each time."
+    )
+    file: str | None = Field(
+        None, min_length=1, description="CSV, JSON lines or Parquet, in the project's folder; * and ? match."
+    )
+
+    @model_validator(mode="after")
+    def _from_one_place(self) -> Self:
+        if (self.sql is None) == (self.file is None):
+            raise PydanticCustomError("source", "comes from one place; expected either `sql` or `file`")
+        if self.cursor is not None and self.sql is None:
+            raise PydanticCustomError("source", "`cursor` is a column of `sql`; expected none beside `file`")
+        if self.sql is not None and re.search(r"(?<!:):cursor\b", self.sql):
+            raise PydanticCustomError(
+                "source",
+                "the query is narrowed for you; expected no :cursor in it, but `cursor: COLUMN` beside",
+            )
+        return self
+
+
+class SyncSource(_Part):
+    """Where customers and what they did are synced from."""
+
+    url: SecretRef | None = Field(None, description="The database that `sql` is asked of: an SQLAlchemy URL.")
+    customers: SourcePart | None = None
+    orders: SourcePart | None = None
+    lines: SourcePart | None = None
+    events: SourcePart | None = None
+
+    @property
+    def parts(self) -> dict[Kind, SourcePart]:
+        """What there is, in the order in which it has to be read: an order needs its customer."""
+        return {kind: part for kind in get_args(Kind) if (part := getattr(self, kind)) is not None}
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if not self.parts:
+            raise PydanticCustomError(
+                "source", "a source of nothing; expected customers, orders, lines or events"
+            )
+        if any((part.sql is None) != (self.url is None) for part in self.parts.values()):
+            raise PydanticCustomError(
+                "source",
+                "files or a database; expected `url` with `sql` in every part, or `file` in every part",
+            )
+        return self
+
+
 class ProjectFile(_Part):
     """What holdfast.yaml says."""
 
@@ -168,6 +227,9 @@ class ProjectFile(_Part):
     dispatch: Dispatch = Dispatch()
     web: Web = Web.model_validate({})
     schedules: Schedules = Schedules.model_validate({})
+    sources: dict[Name, SyncSource] = Field(
+        default_factory=dict, description="Where customers and what they did are synced from, in this order."
+    )
 
 
 class Project(ProjectFile):
@@ -179,7 +241,6 @@ class Project(ProjectFile):
 Purpose = Literal["marketing", "transactional"]
 
 LATER = {
-    "sources": "where customers and orders are synced from",
     "loyalty": "tiers and points",
     "surveys": "questions to customers",
     "referrals": "rewards for recommending",

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from holdfast.cli import checking, data, operating, running
+from holdfast.cli import answers, checking, data, operating, reporting, running
 from holdfast.cli.session import Session
 from holdfast.errors import HoldfastError
 
@@ -61,9 +61,13 @@ app.command()(running.preview)
 app.command()(running.run)
 app.command()(running.status)
 app.command()(running.why)
+app.command()(answers.collect)
+app.command()(reporting.report)
 app.command()(operating.deploy)
 app.command()(operating.up)
+app.command()(operating.refresh)
 app.command()(operating.demo)
+app.command()(data.sync)
 app.add_typer(data.database, name="db")
 app.add_typer(data.importing, name="import")
 

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
 import channels
-from holdfast.channel import Channel
+from holdfast.channel import Capabilities, Channel, Publisher
 from holdfast.documents import Document
 from holdfast.errors import Problem, SettingsError
 from holdfast.mistakes import Place, children, closest
 from holdfast.settings import Project, fill_references, is_reference
 
 
-def channel_kinds(document: Document, project: Project) -> dict[str, str]:
-    """The kind of each channel by its name; what the adapters refuse is added to the document's problems.
+def described_channels(
+    document: Document, project: Project
+) -> tuple[dict[str, Capabilities], dict[str, type[Publisher]]]:
+    """What each channel can do, and the adapters of those that publish, by the channel's name; what the
+    adapters refuse is added to the document's problems.
 
     Opens nothing and resolves no secret: where a reference stands, any text will do.
     """
-    kinds = {}
+    capabilities: dict[str, Capabilities] = {}
+    publishers: dict[str, type[Publisher]] = {}
     for name, config in project.channels.items():
         place = ("channels", name)
         adapter = _adapter(document, place, config.adapter)
@@ -33,8 +37,10 @@ def channel_kinds(document: Document, project: Project) -> dict[str, str]:
             references = set(_references(config.options, place))
             document.problems += document.explain(error, adapter.Settings, at=place, excuse=references)
         else:
-            kinds[name] = adapter.describe(settings).kind
-    return kinds
+            capabilities[name] = adapter.describe(settings)
+            if capabilities[name].posts:
+                publishers[name] = cast("type[Publisher]", adapter)
+    return capabilities, publishers
 
 
 def _adapter(document: Document, place: Place, name: str) -> type[Channel] | None:

@@ -12,6 +12,7 @@ import typer
 from holdfast.cli.session import AsJson, Session, print_json
 
 if TYPE_CHECKING:
+    from holdfast.channel import Capabilities, Publisher
     from holdfast.errors import Problem
 
 
@@ -54,7 +55,7 @@ def schema(file: Annotated[SchemaFile, typer.Argument(help="Which file's.")] = S
 def _problems(project_file: Path, names: list[str]) -> tuple[list[Problem], list[str]]:
     """Everything wrong in the project and these campaigns (none: all), and the campaigns' names."""
     from holdfast.campaign.loading import campaign_file, campaign_files, read_campaign, read_segments
-    from holdfast.cli.channel_settings import channel_kinds
+    from holdfast.cli.channel_settings import described_channels
     from holdfast.content.library import Library
     from holdfast.content.lint import lint_templates
     from holdfast.errors import ProblemsFound
@@ -63,12 +64,14 @@ def _problems(project_file: Path, names: list[str]) -> tuple[list[Problem], list
     root = project_file.parent
     paths = [campaign_file(root, name) for name in names] or campaign_files(root)
     problems: list[Problem] = []
-    project, segments, library, kinds = None, None, None, {}
+    project, segments, library = None, None, None
+    capabilities: dict[str, Capabilities] = {}
+    publishers: dict[str, type[Publisher]] = {}
     try:
         document = read_project(project_file)
         project = project_of(document, root)
         if project is not None:
-            kinds = channel_kinds(document, project)
+            capabilities, publishers = described_channels(document, project)
             library = Library(project.root / "templates", project.brand, project.business)
         problems += document.problems
     except ProblemsFound as error:
@@ -80,13 +83,14 @@ def _problems(project_file: Path, names: list[str]) -> tuple[list[Problem], list
         problems += error.problems
     for path in paths:
         try:
-            document, campaign = read_campaign(path, project, segments)
+            document, campaign = read_campaign(path, project, segments, capabilities)
         except ProblemsFound as error:
             problems += error.problems
             continue
         problems += document.problems
         if campaign is not None and project is not None:
-            problems += lint_templates(campaign, project, kinds, document, library)
+            kinds = {name: can.kind for name, can in capabilities.items()}
+            problems += lint_templates(campaign, project, kinds, document, library, publishers)
     return sorted(problems), [path.stem for path in paths]
 
 

@@ -1,74 +1,110 @@
-"""`holdfast demo`: a made-up shop, two campaigns through Prefect, what came of them. All on this machine."""
+"""`holdfast demo`: a made-up shop, a campaign, customers who answer it, its effect. All on this machine."""
 
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from holdfast import report
+from holdfast.cli import serving
+from holdfast.cli.reporting import write_pages
 from holdfast.cli.session import Session
-from holdfast.cli.shown import results_table, show, waterfall_table
+from holdfast.cli.shown import progress_bars, results_table, show, waterfall_table
+from holdfast.demo.answers import Endpoints, answer
+from holdfast.demo.customers import Habits
 from holdfast.demo.mail import MailServer
 from holdfast.demo.shop import write_shop
 from holdfast.errors import OrchestrationError
 from holdfast.orchestration.server import ensure_server, stop_server
+from holdfast.report.formats import percent
 from holdfast.store.imports import Kind, import_file
 
 if TYPE_CHECKING:
     from holdfast.orchestration.running import Ended
 
-_CAMPAIGNS = ("winback", "thanks")
+_BACK = timedelta(days=15)  # the goal's fourteen days are over, for everybody
+_HABITS = Habits(effect=0.6, order=0.04)
+_SEED = 7
 _STOP_WITHIN = 60.0  # seconds
 
 
 def run(session: Session) -> None:
     """Runs the whole demo in the project; all that it writes is under .holdfast/demo/.
 
-    It starts from an empty shop every time. Its Prefect server, with a home and a port of its own, stays up
-    to be looked at. Raises OrchestrationError when a run does not complete.
+    It starts from an empty shop every time. Its Prefect server and web app stay up to be looked at. Raises
+    OrchestrationError when a run does not complete.
     """
-    home = _empty(session.root / ".holdfast" / "demo")
+    home = session.root / ".holdfast" / "demo"
+    serving.stop_standing(home / "web.json")
+    _empty(home)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     with MailServer(home / "mail") as mail:
-        # For this process, the worker and the flows that the worker starts.
-        os.environ.update(
-            HOLDFAST_PROJECT=str(session.root),
-            HOLDFAST_DATABASE_URL=f"sqlite:///{home / 'demo.db'}",
-            HOLDFAST_CHANNELS__EMAIL__FOLDER=str(home / "messages"),
-            HOLDFAST_CHANNELS__RECEIPTS__PORT=str(mail.port),
-        )
+        endpoints = _settle_in(session.root, home, mail.port)
         session = Session(session.root)
-        console = Console(stderr=True)
         _fill_shop(session, home, console)
         with console.status("Starting a Prefect server; this takes some 15 seconds the first time …"):
             ensure_server(home / "prefect", own=True)
         _deploy(session)
-        log = home / "up.log"
-        with _worker(log) as worker:
-            runs = {name: _run(name, console, worker, log) for name in _CAMPAIGNS}
-    _show(session, home, runs)
+        with console.status("Starting the web app …"):
+            web_app = serving.start_web_app(session.project, home / "web.log")
+        if web_app is not None:
+            serving.keep_standing(web_app, session.project, home / "web.json")
+        with _worker(home / "up.log") as look:
+            runs = _tell_the_story(session, home, endpoints, console, look)
+    _show(session, home, endpoints, runs)
 
 
 def stop(session: Session) -> bool:
-    """Stops the demo's Prefect server; False where none was up."""
-    return stop_server(session.root / ".holdfast" / "demo" / "prefect")
+    """Stops the demo's Prefect server and web app; False where none was up."""
+    home = session.root / ".holdfast" / "demo"
+    stopped = [serving.stop_standing(home / "web.json"), stop_server(home / "prefect")]
+    return any(stopped)
 
 
-def _empty(home: Path) -> Path:
-    """The demo's folder without what an earlier demo left, but for its Prefect server."""
+def _empty(home: Path) -> None:
+    """Removes what an earlier demo left, but for its Prefect server."""
     home.mkdir(parents=True, exist_ok=True)
     for path in home.iterdir():
         if path.name != "prefect":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return home
+
+
+def _settle_in(root: Path, home: Path, mail_port: int) -> Endpoints:
+    """The demo's settings: for this process, the web app, the worker and the flows that it starts."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    endpoints = Endpoints(
+        f"http://127.0.0.1:{port}", "email", secrets.token_urlsafe(24), secrets.token_urlsafe(24)
+    )
+    os.environ.update(
+        HOLDFAST_PROJECT=str(root),
+        HOLDFAST_DATABASE_URL=f"sqlite:///{home / 'demo.db'}",
+        HOLDFAST_BRAND__PUBLIC_URL=endpoints.url,
+        HOLDFAST_WEB__HOST="127.0.0.1",
+        HOLDFAST_WEB__PORT=str(port),
+        HOLDFAST_WEB__INGEST_TOKEN__ENV="DEMO_INGEST_TOKEN",  # noqa: S106 - where it is
+        HOLDFAST_CHANNELS__EMAIL__FOLDER=str(home / "messages"),
+        HOLDFAST_CHANNELS__X__FOLDER=str(home / "posts"),
+        HOLDFAST_CHANNELS__EMAIL__WEBHOOK_KEY__ENV="DEMO_WEBHOOK_KEY",
+        HOLDFAST_CHANNELS__RECEIPTS__PORT=str(mail_port),
+        # Nobody is asleep: the demo is to show the same at every hour.
+        HOLDFAST_DEFAULTS__SEND__WINDOW="00:00-23:59",
+        DEMO_INGEST_TOKEN=endpoints.ingest_token,
+        DEMO_WEBHOOK_KEY=endpoints.webhook_key,
+    )
+    return endpoints
 
 
 def _fill_shop(session: Session, home: Path, console: Console) -> None:
@@ -94,8 +130,16 @@ def _deploy(session: Session) -> None:
 
 
 @contextmanager
-def _worker(log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`holdfast up` beside us, as an operator would run it; it uses the server that is up."""
+def _worker(log: Path) -> Iterator[Callable[[], None]]:
+    """`holdfast up` beside us, as an operator would run it; it uses the servers that are up.
+
+    Gives what raises OrchestrationError when it is gone.
+    """
+
+    def look() -> None:
+        if worker.poll() is not None:
+            raise OrchestrationError("the worker stopped", hint=f"its log is {log}")
+
     with log.open("w") as output:
         worker = subprocess.Popen(
             [sys.executable, "-m", "holdfast.cli", "up"],
@@ -105,58 +149,116 @@ def _worker(log: Path) -> Iterator[subprocess.Popen[bytes]]:
             start_new_session=True,
         )
         try:
-            yield worker
+            yield look
         finally:
-            worker.terminate()
-            worker.wait(_STOP_WITHIN)
+            serving.stop(worker, _STOP_WITHIN)
 
 
-def _run(campaign: str, console: Console, worker: subprocess.Popen[bytes], log: Path) -> Ended:
-    from holdfast.orchestration import running
+def _tell_the_story(
+    session: Session, home: Path, endpoints: Endpoints, console: Console, look: Callable[[], None]
+) -> dict[str, Ended]:
+    """Send, be answered, collect, thank, measure: each flow through Prefect."""
+    from holdfast.orchestration import deployments, running
 
-    def look(state: str) -> None:
-        status.update(f"Running {campaign} through Prefect: {state} …")
-        if worker.poll() is not None:
-            raise OrchestrationError("the worker stopped", hint=f"its log is {log}")
+    def through_prefect(name: str, as_of: datetime | None = None) -> Ended:
+        def shown(state: str) -> None:
+            status.update(f"Running {name} through Prefect: {state} …")
+            look()
 
-    with console.status(f"Running {campaign} through Prefect …") as status:
-        ended = running.run_deployed(
-            campaign,
-            key="demo",
-            while_waiting=look,
+        with console.status(f"Running {name} through Prefect …") as status:
+            if name in (deployments.COLLECT, deployments.REFRESH):
+                ended = running.run_deployed_flow(session.root, name, while_waiting=shown)
+            else:
+                ended = running.run_deployed(name, key="demo", as_of=as_of, while_waiting=shown)
+        console.print(f"ran {name}: {ended.message}")
+        if ended.state != "Completed":
+            raise OrchestrationError(f"the run of {name} ended as {ended.state}", hint=f"look at {ended.url}")
+        return ended
+
+    since = datetime.now(UTC) - _BACK
+    console.print(
+        f"winback is run as of {since:%Y-%m-%d}: a verdict needs its 14 days to be over. Quiet hours are off."
+    )
+    runs = {"winback": through_prefect("winback", since)}
+    with progress_bars() as progress:
+        did = answer(
+            home / "messages",
+            home / "shop" / "customers.csv",
+            endpoints,
+            _HABITS,
+            seed=_SEED,
+            since=since,
+            now=datetime.now(UTC),
+            progress=lambda done, total: progress("answer", done, total),
         )
-    console.print(f"ran {campaign}: {ended.message}")
-    if ended.state != "Completed":
-        raise OrchestrationError(f"the run of {campaign} ended as {ended.state}", hint=f"look at {ended.url}")
-    return ended
+    console.print("customers: " + ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in did.items()))
+    runs[deployments.COLLECT] = through_prefect(deployments.COLLECT)
+    runs["thanks"] = through_prefect("thanks")
+    runs[deployments.REFRESH] = through_prefect(deployments.REFRESH)
+    return runs
 
 
-def _show(session: Session, home: Path, runs: Mapping[str, Ended]) -> None:
+def _show(session: Session, home: Path, endpoints: Endpoints, runs: Mapping[str, Ended]) -> None:
     from holdfast.orchestration.running import ui_url
 
+    now = datetime.now(UTC)
     with session.workspace() as ws:
-        for status in reversed(report.status(ws, datetime.now(UTC))):
+        for status in reversed(report.status(ws, now)):
             name, id_ = status.run.campaign, status.run.id
             print()
             show(f"{name}: from the rule to the messages", waterfall_table(report.waterfall(ws, id_)))
             print()
             show(f"{name}: what became of them", results_table(report.results(ws, id_)))
+        reports = {name: report.campaign_report(ws, name, now) for name in report.campaigns_with_runs(ws)}
+        sheet = report.kpi_sheet(ws, report.month_before(ws, now), now)
+    winback = reports["winback"]
+    [index, *_] = write_pages(home / "report", list(reports.values()), sheet)
+    print()
+    show("winback: what customers did", results_table(_funnel(winback)))
+    print()
+    show("winback: what came of it", results_table(_arms(winback)))
+    print(f"\nThe verdict: {winback.headline}")
+    print(f"What was planted: {_HABITS.uplift_per_letter * 100:+.1f} points a letter")
     print(
         f"""
 Where to look
+  reports             {_shown(index)}
   Prefect UI          {ui_url()}
 """
-        + "".join(f"    {name:16}  {ended.url}\n" for name, ended in runs.items())
+        + "".join(f"    {name:18}{ended.url}\n" for name, ended in runs.items())
         + f"""\
+  web app             {endpoints.url} (follow a link in one of the messages)
   messages (sandbox)  {_shown(home / "messages")}
   messages (smtp)     {_shown(home / "mail")}
 
-The Prefect server stays up: holdfast demo --stop ends it. To ask this shop more:
+The Prefect server and the web app stay up: holdfast demo --stop ends them. To ask this shop more:
   export HOLDFAST_DATABASE_URL={os.environ["HOLDFAST_DATABASE_URL"]}
   holdfast status
   holdfast why winback C000042
   holdfast preview winback --customer C000042"""
     )
+
+
+def _funnel(winback: report.CampaignReport) -> list[dict[str, str | int]]:
+    stages = ("accepted", "delivered", "opened", "clicked", "unsubscribed", "complained", "bounced")
+    return [
+        {"step": step.step, "variant": variant} | {stage: getattr(funnel, stage) for stage in stages}
+        for step in winback.funnels
+        for variant, funnel in step.variants.items()
+    ]
+
+
+def _arms(winback: report.CampaignReport) -> list[dict[str, str | int]]:
+    rates = {name: arm.conversions_per_assigned for name, arm in winback.arms.items()}
+    return [
+        {
+            "arm": name,
+            "assigned": rate.denominator,
+            "converted": rate.numerator,
+            "of assigned": percent(rate.value),
+        }
+        for name, rate in rates.items()
+    ]
 
 
 def _shown(path: Path) -> Path:

@@ -47,7 +47,7 @@ def plan(context: typer.Context, campaign: CampaignName, as_of: AsOf = None, as_
     now = datetime.now(UTC)
     with context.obj.workspace() as ws, progress_bars() as progress:
         counted = delivery.plan(
-            ws, campaign, _moment(ws, as_of) or now, now, lambda done, total: progress("count", done, total)
+            ws, campaign, moment_of(ws, as_of) or now, now, lambda done, total: progress("count", done, total)
         )
     if as_json:
         print_json(
@@ -87,7 +87,7 @@ def run(
     session: Session = context.obj
     with session.workspace() as ws:
         ws.campaign(campaign)
-        moment = _moment(ws, as_of)
+        moment = moment_of(ws, as_of)
         if moment is not None and moment > datetime.now(UTC):
             # Later runs would take it for the latest, and re-entry would count from it.
             raise typer.BadParameter("a run cannot be of the future", param_hint="'--as-of'")
@@ -152,7 +152,7 @@ def why(
     from holdfast import report
 
     with context.obj.workspace() as ws:
-        moment = _moment(ws, as_of) or datetime.now(UTC)
+        moment = moment_of(ws, as_of) or datetime.now(UTC)
         if customer is None:
             counted = report.why_anyone(ws, campaign, moment)
         else:
@@ -194,7 +194,7 @@ def preview(
 
     session: Session = context.obj
     with session.workspace() as ws:
-        moment = _moment(ws, as_of) or datetime.now(UTC)
+        moment = moment_of(ws, as_of) or datetime.now(UTC)
         page = report.preview_for(ws, campaign, customer, moment, step=step, variant=variant, channel=channel)
     folder = output or session.root / ".holdfast" / "preview"
     folder.mkdir(parents=True, exist_ok=True)
@@ -213,7 +213,7 @@ def preview(
 # --- shared by these commands ---------------------------------------------------------------------
 
 
-def _moment(ws: Workspace, text: str | None) -> datetime | None:
+def moment_of(ws: Workspace, text: str | None) -> datetime | None:
     """A time as people write it, in the business's zone unless it names another; in UTC."""
     if text is None:
         return None
@@ -239,6 +239,7 @@ def _facts(found: list[RunStatus]) -> dict[str, object]:
                 "state": row.run.state,
                 "reason": row.run.reason,
                 "messages": row.messages,
+                "posts": row.posts,
                 "in_doubt": row.in_doubt,
                 "next_due": row.next_due and row.next_due.isoformat(),
             }

@@ -55,17 +55,22 @@ def waterfall_table(rows: list[tuple[str, int]]) -> Table:
 def status_table(found: list[RunStatus]) -> Table:
     """Runs, a row each."""
     table = _table()
-    for name in ("campaign", "occurrence", "state", "messages", "in doubt", "next due (UTC)"):
-        table.add_column(name, justify="right" if name == "in doubt" else "left")
+    has_posts = any(row.posts for row in found)
+    for name in ("campaign", "occurrence", "state", "messages", "posts", "in doubt", "next due (UTC)"):
+        if name != "posts" or has_posts:
+            table.add_column(name, justify="right" if name == "in doubt" else "left")
     for row in found:
-        counts = ", ".join(
-            f"{n:,} {state}" for state, n in sorted(row.messages.items()) if state != "in_doubt"
-        )
+        counts = _counts(row.messages)
+        of_posts = [_counts(row.posts)] if has_posts else []
         state = row.run.state if row.run.reason is None else f"{row.run.state}: {row.run.reason}"
         due = f"{row.next_due:%Y-%m-%d %H:%M}" if row.next_due else ""
         doubt = str(row.in_doubt) if row.in_doubt else ""
-        table.add_row(row.run.campaign, row.run.occurrence, state, counts or "none", doubt, due)
+        table.add_row(row.run.campaign, row.run.occurrence, state, counts or "none", *of_posts, doubt, due)
     return table
+
+
+def _counts(states: dict[str, int]) -> str:
+    return ", ".join(f"{n:,} {state}" for state, n in sorted(states.items()) if state != "in_doubt")
 
 
 def results_table(rows: Sequence[dict[str, str | int]]) -> Table:

@@ -1,4 +1,4 @@
-"""What a run shows in the Prefect UI: waterfall, progress, samples and results, each under a stable key."""
+"""What the Prefect UI shows of runs, campaigns and months, each under a stable key."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
+
+from holdfast.report import CampaignReport, KpiSheet, plots
+from holdfast.report.formats import count, moment, percent, points, points_range, rate_range
+from holdfast.report.kpis import HEADLINES, KPIS
 
 _UPDATE_EVERY = 1.0  # seconds: an update is a request to Prefect's server
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~>])")
@@ -67,6 +71,76 @@ def publish_samples(campaign: str, samples: Iterable[Mapping[str, str]]) -> None
     create_markdown_artifact("\n\n".join(pages) or "No messages.", key=artifact_key(campaign, "samples"))
 
 
+def publish_report(report: CampaignReport) -> None:
+    """What the campaign achieved."""
+    create_markdown_artifact(report_page(report), key=artifact_key(report.name, "report"))
+
+
+def report_page(report: CampaignReport) -> str:
+    """The campaign's verdict, plots, arms and runs, in markdown."""
+    parts = [
+        f"# {escape_markdown(report.headline)}",
+        escape_markdown(f"{report.meaning} {report.basis}"),
+        _image("Effect", plots.effects(report.effects)) if report.effects else "",
+        _table(
+            ("Arm", "Assigned", "Converted", "Rate", "95% interval"),
+            [
+                (name, count(arm.assigned), count(arm.converted), percent(rate.value), rate_range(rate))
+                for name, arm in report.arms.items()
+                for rate in (arm.conversions_per_assigned,)
+            ],
+        ),
+    ]
+    for funnel in report.funnels:
+        parts.append(f"## {escape_markdown(funnel.step)}, by {escape_markdown(funnel.channel)}")
+        parts.append(_image("Messages; hatched: by machines", plots.funnel(funnel.bars)))
+    parts += [
+        "## Runs",
+        _table(
+            ("Occurrence", "Enrolled", "Past their window", "Uplift, points", "95% interval"),
+            [
+                (
+                    run.occurrence,
+                    count(run.assigned),
+                    count(run.matured),
+                    points(run.uplift.difference if run.uplift else None),
+                    points_range(run.uplift) if run.uplift else "",
+                )
+                for run in report.runs
+            ],
+        ),
+        f"As of {moment(report.as_of)}, {report.as_of.tzinfo}. More: `holdfast report {report.name}`.",
+    ]
+    return "\n\n".join(filter(None, parts))
+
+
+def publish_kpis(sheet: KpiSheet) -> None:
+    """The KPI sheet: a page of its month, and a table of the months."""
+    create_markdown_artifact(kpi_page(sheet), key="kpi-sheet")
+    create_table_artifact(
+        [
+            {"month": each.short_name} | {kpi.name: kpi.shown(each, sheet.currency) for kpi in HEADLINES}
+            for each in reversed(sheet.months)
+        ],
+        key="kpi-months",
+        description="KPIs by month, the latest first",
+    )
+
+
+def kpi_page(sheet: KpiSheet) -> str:
+    """The month's plots and KPIs with their definitions, in markdown."""
+    month = sheet.month
+    parts = [
+        f"# {month.name}{'' if sheet.complete else ', so far'}",
+        _image("KPIs by month", plots.curves(sheet.curves)),
+    ]
+    for title, kpis in KPIS.items():
+        lines = [(kpi.name, kpi.shown(month, sheet.currency), kpi.meaning) for kpi in kpis]
+        parts += [f"## {title}", _table(("KPI", month.name, "Definition"), lines)]
+    parts.append(f"As of {moment(sheet.as_of)}, {sheet.as_of.tzinfo}.")
+    return "\n\n".join(parts)
+
+
 def artifact_key(campaign: str, what: str) -> str:
     """Prefect allows lower-case letters, digits and dashes in keys."""
     return f"{campaign.replace('_', '-')}-{what}"
@@ -76,6 +150,19 @@ def escape_markdown(text: str) -> str:
     """One line of text that no markdown renderer reads as anything but text."""
     line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
     return _MARKDOWN.sub(r"\\\1", line)
+
+
+def _image(title: str, svg: str) -> str:
+    return f"![{title}]({plots.data_uri(svg)})"
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A markdown table; '' without rows."""
+    lines = [f"| {' | '.join(map(escape_markdown, row))} |" for row in rows]
+    if not lines:
+        return ""
+    names = list(head)
+    return "\n".join([f"| {' | '.join(names)} |", "|---" * len(names) + "|", *lines])
 
 
 def _sample_page(number: int, sample: Mapping[str, str]) -> str:

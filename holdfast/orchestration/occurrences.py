@@ -48,7 +48,7 @@ def _by_schedule() -> bool:
 
 
 def run_name() -> str:
-    """What Prefect shows the flow run as: the campaign and its date."""
+    """What Prefect shows the flow run as: the campaign, or the flow, and its date."""
     parameters = flow_run.parameters
     suffix = " follow-up" if parameters.get("follow_up") else ""
-    return f"{parameters['campaign']} {scheduled_time():%Y-%m-%d}{suffix}"
+    return f"{parameters.get('campaign') or flow_run.flow_name} {scheduled_time():%Y-%m-%d}{suffix}"

@@ -1,4 +1,4 @@
-"""Running a campaign now: in this process, or by a worker through its deployment."""
+"""Running a flow now: in this process, or by a worker through its deployment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,16 @@ from prefect.settings import get_current_settings
 
 from holdfast.errors import HoldfastError, OrchestrationError
 from holdfast.orchestration.artifacts import listener
-from holdfast.orchestration.deployments import ENTRYPOINT, TAG, find_deployment, no_answer
+from holdfast.orchestration.deployments import (
+    FLOW,
+    REFRESH,
+    TAG,
+    entrypoint,
+    find_deployment,
+    no_answer,
+    project_deployment,
+)
+from holdfast.orchestration.interrupts import keyboard
 
 _POLL_EVERY = 0.5  # seconds
 
@@ -50,21 +59,19 @@ def run_now(
     `on_progress` gets what is done ("enroll", "dispatch"), how much, of how much. Raises the HoldfastError
     that the run failed with.
     """
-    os.environ["HOLDFAST_PROJECT"] = str(root)
-    _keep_console_quiet()
-    run_campaign: Any = load_flow_from_entrypoint(ENTRYPOINT)
     token = listener.set(on_progress)
     try:
-        with tags(TAG):
-            state: State[Any] = run_campaign(campaign, key=key, as_of=as_of, resume=resume, return_state=True)
+        return _in_this_process(root, FLOW, campaign=campaign, key=key, as_of=as_of, resume=resume)
     finally:
         listener.reset(token)
-    if state.is_failed() or state.is_crashed():
-        error = state.result(raise_on_failure=False)
-        if isinstance(error, HoldfastError):
-            raise error
-        raise OrchestrationError(f"the flow run ended as {state.name}: {state.message}")
-    return _ended(state)
+
+
+def refresh_now(root: Path) -> Ended:
+    """Runs `refresh_metrics` in this process, shown in the Prefect UI; the server must be up.
+
+    Raises the HoldfastError that it failed with.
+    """
+    return _in_this_process(root, REFRESH)
 
 
 def run_deployed(
@@ -81,20 +88,55 @@ def run_deployed(
     Raises OrchestrationError where the campaign is not deployed, or has not ended after `timeout` seconds.
     """
     parameters = {"key": key, "as_of": as_of and as_of.isoformat(), "resume": resume}
+    return _by_a_worker(FLOW, campaign, parameters, timeout, while_waiting)
+
+
+def run_deployed_flow(
+    root: Path, flow: str, *, timeout: float = 600.0, while_waiting: Callable[[str], None] | None = None
+) -> Ended:
+    """Has a worker run a flow of the project itself (`COLLECT`, `REFRESH`), and waits: see `run_deployed`."""
+    return _by_a_worker(flow, project_deployment(root), {}, timeout, while_waiting)
+
+
+def ui_url() -> str:
+    """Where the Prefect UI is."""
+    settings = get_current_settings()
+    return str(settings.ui_url or "").rstrip("/")
+
+
+def _in_this_process(root: Path, flow: str, **parameters: Any) -> Ended:
+    os.environ["HOLDFAST_PROJECT"] = str(root)
+    _keep_console_quiet()
+    run: Any = load_flow_from_entrypoint(entrypoint(flow))
+    with tags(TAG), keyboard():
+        state: State[Any] = run(**parameters, return_state=True)
+    if state.is_failed() or state.is_crashed():
+        error = state.result(raise_on_failure=False)
+        if isinstance(error, HoldfastError):
+            raise error
+        raise OrchestrationError(f"the flow run ended as {state.name}: {state.message}")
+    return _ended(state)
+
+
+def _by_a_worker(
+    flow: str,
+    name: str,
+    parameters: dict[str, Any],
+    timeout: float,
+    while_waiting: Callable[[str], None] | None,
+) -> Ended:
+    what = f"campaign {name!r}" if flow == FLOW else flow
     try:
         with get_client(sync_client=True) as client:
-            deployment = find_deployment(client, campaign)
+            deployment = find_deployment(client, name, flow)
             if deployment is None:
-                raise OrchestrationError(
-                    f"campaign {campaign!r} is not deployed", hint="run: holdfast deploy"
-                )
+                raise OrchestrationError(f"{what} is not deployed", hint="run: holdfast deploy")
             run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
             give_up, state = time.monotonic() + timeout, "waiting"
             while run.state is None or not run.state.is_final():
                 if time.monotonic() > give_up:
                     raise OrchestrationError(
-                        f"the run of {campaign!r} is still {state}",
-                        hint="is a worker up? holdfast up",
+                        f"the run of {what} is still {state}", hint="is a worker up? holdfast up"
                     )
                 time.sleep(_POLL_EVERY)
                 run = client.read_flow_run(run.id)
@@ -105,12 +147,6 @@ def run_deployed(
         raise no_answer(error) from None
     assert run.state is not None  # noqa: S101 - the loop ends with a final state
     return _ended(run.state, run.id)
-
-
-def ui_url() -> str:
-    """Where the Prefect UI is."""
-    settings = get_current_settings()
-    return str(settings.ui_url or "").rstrip("/")
 
 
 def _ended(state: State[Any], flow_run_id: UUID | None = None) -> Ended:

@@ -9,12 +9,15 @@ import subprocess
 import sys
 from argparse import ArgumentParser
 
-from tests.benchmarks import command_line, importing, planning, sending
+from tests.benchmarks import answers, command_line, importing, intake, metrics, planning, sending
 
 SUBJECTS = {
     "sending": sending,
     "planning": planning,
     "importing": importing,
+    "intake": intake,
+    "answers": answers,
+    "metrics": metrics,
     "command_line": command_line,
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import shutil
@@ -9,6 +10,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
 
@@ -40,7 +43,8 @@ def project(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.timeout(600)
-def test_the_demo_runs_and_runs_again(project: Path) -> None:
+def test_the_demo_closes_the_circle_finds_what_was_planted_and_runs_again(project: Path) -> None:
+    home = project / ".holdfast" / "demo"
     for _ in range(2):
         told = holdfast(project, "demo")
         assert told.returncode == 0, told.stderr
@@ -49,8 +53,35 @@ def test_the_demo_runs_and_runs_again(project: Path) -> None:
             words.strip(): int(n.replace(",", ""))
             for words, n in re.findall(r"^(\D+?) +(-?[\d,]+)$", told.stdout, re.M)
         }
-        letters = list((project / ".holdfast" / "demo" / "messages").glob("*.eml"))
-        assert len(letters) == counts.get("accepted by email", 0)  # at some hour all may be asleep
-        thanks = list((project / ".holdfast" / "demo" / "mail").glob("*.eml"))
-        assert len(thanks) == counts["accepted by receipts"] > 500
+        letters = list((home / "messages").glob("*.eml"))
+        assert len(letters) == counts["accepted by email"] > 900
+        thanks = list((home / "mail").glob("*.eml"))
+        assert len(thanks) == counts["accepted by receipts"] > 900
+
+        assert "more customers converted than without the campaign" in verdict(told.stdout)
+        arms = dict(re.findall(r"^(treated|holdout) +([\d,]+) ", told.stdout, re.M))
+        assert sum(int(n.replace(",", "")) for n in arms.values()) == len(letters) + away(told.stdout)
+
+        pages = {path.name: path.read_text() for path in (home / "report").iterdir()}
+        assert verdict(told.stdout) in html.unescape(pages["winback.html"])
+        assert {"index.html", "thanks.html"} < pages.keys()
+
         assert re.search(r"Prefect UI +http://127\.0\.0\.1:\d+\n", told.stdout)
+        [address] = re.findall(r"web app +(http://127\.0\.0\.1:\d+) ", told.stdout)
+        with urlopen(f"{address}/healthz") as answer:  # noqa: S310 - our own
+            assert answer.status == 200
+    assert holdfast(project, "demo", "--stop").returncode == 0
+    with pytest.raises(URLError, match="refused"):
+        urlopen(f"{address}/healthz")  # noqa: S310
+
+
+def away(told: str) -> int:
+    """Customers of winback who were enrolled and got no letter: held out, or back before it went."""
+    [waterfall] = re.findall(r"^winback: from the rule.*?^to send", told, re.M | re.S)
+    gone = re.findall(r"^  (?:held out|skipped: \w+) +-([\d,]+)$", waterfall, re.M)
+    return sum(int(n.replace(",", "")) for n in gone)
+
+
+def verdict(told: str) -> str:
+    [sentence] = re.findall(r"^The verdict: (.+)$", told, re.M)
+    return str(sentence)

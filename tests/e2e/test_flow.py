@@ -46,6 +46,7 @@ channels:
   sms: {adapter: sandbox, kind: sms}
   email: {adapter: smtp, host: 127.0.0.1, port: PORT, security: none, batch_size: 1, concurrency: 1}
 dispatch: {chunk: 20, threads: 2}
+schedules: {collect: "0 0 1 1 *", refresh: "0 0 1 1 *"}
 """
 HELLO = """\
 campaign: hello

@@ -300,6 +300,7 @@ def test_status_shows_what_the_ledger_knows(shop: Holdfast, project: Path) -> No
                 "state": "running",
                 "reason": None,
                 "messages": {"accepted": 2},
+                "posts": {},
                 "in_doubt": 0,
                 "next_due": due.isoformat(),
             }

@@ -74,11 +74,11 @@ def test_every_problem_of_every_file_is_printed_at_once(project: Path) -> None:
     assert done.returncode == 1
     assert [line for line in done.stdout.splitlines() if not line.startswith(" ")] == [
         "campaigns/thanks.yaml:11:16: there is no channel 'reciepts' in holdfast.yaml;"
-        " expected one of email, receipts; did you mean 'receipts'?",
+        " expected one of email, receipts, x; did you mean 'receipts'?",
         "campaigns/winback.yaml:12:30: `within` is not a duration;"
         " expected a number and s, min, h, d or w, like 14d",
-        "holdfast.yaml:14:20: there is no channel adapter 'sandbax'; expected one of sandbox, smtp;"
-        " did you mean 'sandbox'?",
+        "holdfast.yaml:14:20: there is no channel adapter 'sandbax'; expected one of"
+        " sandbox, sendgrid, smtp, x; did you mean 'sandbox'?",
         "segments.yaml:6:7: unknown key `orders.coun`; did you mean 'orders.count'?",
     ]
     assert done.stderr == "4 problems in 4 files\n"
@@ -91,7 +91,7 @@ def test_a_missing_template_is_shown_where_the_campaign_names_it(project: Path) 
     done = holdfast(project, "validate", "winback")
     assert done.returncode == 1
     assert done.stdout.splitlines()[0] == (
-        "campaigns/winback.yaml:28:15: there is no template winback/remainder for email;"
+        "campaigns/winback.yaml:31:15: there is no template winback/remainder for email;"
         " expected templates/winback/remainder.email.mjml or templates/winback/remainder.email.html;"
         " did you mean 'winback/reminder'?"
     )

@@ -29,7 +29,15 @@ from holdfast.campaign.models import Campaign
 from holdfast.errors import OrchestrationError, SettingsError
 from holdfast.orchestration.artifacts import artifact_key, escape_markdown
 from holdfast.orchestration.blocks import read_block
-from holdfast.orchestration.deployments import Deployed, deploy, find_deployment
+from holdfast.orchestration.deployments import (
+    COLLECT,
+    REFRESH,
+    SYNC,
+    Deployed,
+    deploy,
+    find_deployment,
+    project_deployment,
+)
 from holdfast.orchestration.follow_ups import schedule_follow_up
 from holdfast.orchestration.redaction import UnexpectedError, mask, redacted
 from holdfast.orchestration.server import ensure_server
@@ -46,9 +54,18 @@ def client(prefect_server: str) -> Iterator[SyncPrefectClient]:
         yield opened
 
 
+OWN = [COLLECT, REFRESH]
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    return Project(root=tmp_path)
+    return project_in(tmp_path)
+
+
+def project_in(root: Path, **settings: Any) -> Project:
+    # Its own flows are deployed too; a worker of a later test is not to find them due.
+    seldom = {"collect": "1 0 1 1 *", "refresh": "2 0 1 1 *", "sync": "3 0 1 1 *"}
+    return Project.model_validate({"root": root, "schedules": seldom, **settings})
 
 
 def campaign(name: str, **fields: Any) -> Campaign:
@@ -100,7 +117,7 @@ def test_a_campaign_becomes_a_deployment_with_its_schedule_in_its_zone(
     weekly = campaign(
         "weekly", schedule={"cron": "0 9 * * MON", "timezone": "Europe/Berlin"}, description="Hello."
     )
-    assert deploy(project, [weekly]) == Deployed(created=["weekly"])
+    assert deploy(project, [weekly]) == Deployed(created=["weekly", *OWN])
     deployment = find_deployment(client, "weekly")
     assert deployment is not None
     [schedule] = deployment.schedules
@@ -127,10 +144,10 @@ def test_deploying_again_writes_nothing_and_an_edit_updates(
 ) -> None:
     deploy(project, [campaign("edited", schedule={"cron": "0 9 * * MON"})])
     assert deploy(project, [campaign("edited", schedule={"cron": "0 9 * * MON"})]) == Deployed(
-        unchanged=["edited"]
+        unchanged=["edited", *OWN]
     )
     assert deploy(project, [campaign("edited", schedule={"cron": "0 10 * * *"})]) == Deployed(
-        updated=["edited"]
+        updated=["edited"], unchanged=OWN
     )
     deployment = find_deployment(client, "edited")
     assert deployment is not None
@@ -140,10 +157,10 @@ def test_deploying_again_writes_nothing_and_an_edit_updates(
 def test_a_campaign_whose_file_is_gone_loses_its_deployment_and_nobody_else_does(
     client: SyncPrefectClient, project: Project, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    neighbour = Project(root=tmp_path_factory.mktemp("neighbour"))
+    neighbour = project_in(tmp_path_factory.mktemp("neighbour"))
     deploy(neighbour, [campaign("theirs")])
     deploy(project, [campaign("stays"), campaign("goes")])
-    assert deploy(project, [campaign("stays")]) == Deployed(unchanged=["stays"], removed=["goes"])
+    assert deploy(project, [campaign("stays")]) == Deployed(unchanged=["stays", *OWN], removed=["goes"])
     assert find_deployment(client, "goes") is None
     assert find_deployment(client, "theirs") is not None
 
@@ -151,11 +168,43 @@ def test_a_campaign_whose_file_is_gone_loses_its_deployment_and_nobody_else_does
 def test_two_projects_cannot_deploy_one_name(
     prefect_server: str, project: Project, tmp_path_factory: Any
 ) -> None:
-    deploy(Project(root=tmp_path_factory.mktemp("first")), [campaign("contested")])
+    deploy(project_in(tmp_path_factory.mktemp("first")), [campaign("contested")])
     with pytest.raises(
         OrchestrationError, match="'contested' is deployed on this server from another folder"
     ):
         deploy(project, [campaign("contested")])
+
+
+def test_a_projects_own_flows_are_deployed_on_its_schedules_in_its_zone(
+    client: SyncPrefectClient, tmp_path: Path
+) -> None:
+    root = tmp_path / "Ann & Söhne, 50%"
+    sources = {"shop": {"url": {"env": "SHOP_DATABASE_URL"}, "customers": {"sql": "SELECT 1"}}}
+    deploy(project_in(root, business={"timezone": "Asia/Tehran"}, sources=sources), [])
+    found = {flow: find_deployment(client, project_deployment(root), flow) for flow in (*OWN, SYNC)}
+    crons = {
+        flow: [(one.schedule.cron, one.schedule.timezone) for one in deployment.schedules]  # type: ignore[union-attr]
+        for flow, deployment in found.items()
+        if deployment is not None
+    }
+    assert crons == {
+        COLLECT: [("1 0 1 1 *", "Asia/Tehran")],
+        REFRESH: [("2 0 1 1 *", "Asia/Tehran")],
+        SYNC: [("3 0 1 1 *", "Asia/Tehran")],
+    }
+
+
+def test_without_sources_nothing_is_synced_and_what_was_is_removed(
+    client: SyncPrefectClient, tmp_path: Path
+) -> None:
+    sources = {"shop": {"url": {"env": "SHOP_DATABASE_URL"}, "customers": {"sql": "SELECT 1"}}}
+    assert deploy(project_in(tmp_path, sources=sources), []) == Deployed(created=[*OWN, SYNC])
+    assert deploy(project_in(tmp_path), []) == Deployed(unchanged=OWN, removed=[SYNC])
+
+
+def test_folders_of_one_name_have_deployments_of_their_own(client: SyncPrefectClient, tmp_path: Path) -> None:
+    shops = [tmp_path / "east" / "shop", tmp_path / "west" / "shop"]
+    assert [deploy(project_in(root), []) for root in shops] == [Deployed(created=OWN)] * 2
 
 
 # --- follow-ups -----------------------------------------------------------------------------------

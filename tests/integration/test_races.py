@@ -66,6 +66,45 @@ def run_state(bench: Bench) -> str:
     return run.state
 
 
+# --- answers and workers at the same messages -----------------------------------------------------
+
+
+@pytest.mark.parametrize("work", ["release", "take_back"])
+def test_a_worker_that_lets_go_of_messages_waits_for_answers_to_them(
+    fresh_postgres_url: str, clock: Clock, tmp_path: Path, work: str
+) -> None:
+    """PostgreSQL ends one of two that change the same rows in another order, and its answers or messages
+    would be neither here nor there."""
+    database = Database(fresh_postgres_url)
+    metadata.create_all(database.engine)
+    bench = make_bench(database, Shop(database, clock), clock, tmp_path)
+    bench.shop.customers(2)
+    bench.campaign()
+    run_id = bench.start()
+    advance(bench.ws, "hello", NOW)
+    first, last = [row.id for row in ledger.lease(database, run_id, "sms", "worker", 2, MINUTE, NOW)]
+
+    def let_go() -> None:
+        if work == "release":
+            ledger.release(database, [first, last], "worker")
+        else:
+            ledger.take_back(database, 1, [first, last], "worker", MINUTE, NOW)
+
+    if work == "take_back":
+        with database.write() as connection:
+            connection.execute(update(messages).values(state="sending", attempt_id=1))
+    with ThreadPoolExecutor(1) as pool, database.write(exclusive=True) as connection:
+        connection.execute(update(messages).where(messages.c.id == last).values(delivered_at=NOW))
+        waiting = pool.submit(let_go)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.5)
+        connection.execute(update(messages).where(messages.c.id == first).values(delivered_at=NOW))
+        connection.commit()
+        waiting.result()
+    assert {row.state for row in bench.messages()} == {"planned" if work == "release" else "leased"}
+    database.close()
+
+
 # --- a sender that is alive but slow --------------------------------------------------------------
 
 

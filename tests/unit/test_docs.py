@@ -106,6 +106,7 @@ def keys(schema: dict[str, Any], node: Any, path: tuple[str, ...] = ()) -> Itera
         yield from keys(schema, child, (*path, key))
     for child in (
         *node.get("anyOf", ()),
+        *node.get("oneOf", ()),
         node.get("items"),
         node.get("additionalProperties"),
         *node.get("patternProperties", {}).values(),
@@ -129,7 +130,17 @@ def test_every_campaign_key_is_documented_and_no_other() -> None:
 
 
 def test_every_setting_is_documented_and_no_other() -> None:
-    sections = {"brand", "business", "channels", "defaults", "lifecycle", "dispatch", "web", "schedules"}
+    sections = {
+        "brand",
+        "business",
+        "channels",
+        "defaults",
+        "lifecycle",
+        "dispatch",
+        "web",
+        "schedules",
+        "sources",
+    }
     assert documented_keys("project") | sections == set(keys_of(ProjectFile))
 
 

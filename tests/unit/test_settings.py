@@ -101,9 +101,40 @@ def test_an_empty_file_is_a_project(written: Callable[[str], Path]) -> None:
             "                      ^",
         ),
         (
+            "loyalty: {tiers: []}\n",
+            "holdfast.yaml:1:1: `loyalty` is not supported yet: tiers and points\n"
+            "    loyalty: {tiers: []}\n    ^",
+        ),
+        (
             "sources: {shop: {}}\n",
-            "holdfast.yaml:1:1: `sources` is not supported yet: where customers and orders are synced from\n"
-            "    sources: {shop: {}}\n    ^",
+            "holdfast.yaml:1:17: `shop`: a source of nothing; expected customers, orders, lines or events\n"
+            "    sources: {shop: {}}\n                    ^",
+        ),
+        (
+            "sources: {shop: {orders: {sql: select 1}}}\n",
+            "holdfast.yaml:1:17: `shop`: files or a database; expected `url` with `sql` in every part,"
+            " or `file` in every part\n    sources: {shop: {orders: {sql: select 1}}}\n                    ^",
+        ),
+        (
+            "sources:\n  shop:\n    url: {env: SHOP_URL}\n    orders: {file: orders.csv}\n",
+            "holdfast.yaml:3:5: `shop`: files or a database; expected `url` with `sql` in every part,"
+            " or `file` in every part\n        url: …\n        ^",
+        ),
+        (
+            "sources: {shop: {orders: {sql: select 1, file: orders.csv}}}\n",
+            "holdfast.yaml:1:26: `orders`: comes from one place; expected either `sql` or `file`\n"
+            "    sources: {shop: {orders: {sql: select 1, file: orders.csv}}}\n" + " " * 29 + "^",
+        ),
+        (
+            "sources: {files: {orders: {file: orders.csv, cursor: updated_at}}}\n",
+            "holdfast.yaml:1:27: `orders`: `cursor` is a column of `sql`; expected none beside `file`\n"
+            "    sources: {files: {orders: {file: orders.csv, cursor: updated_at}}}\n" + " " * 30 + "^",
+        ),
+        (
+            "sources: {shop: {orders: {sql: 'select 1 where at > :cursor'}}}\n",
+            "holdfast.yaml:1:26: `orders`: the query is narrowed for you; expected no :cursor in it,"
+            " but `cursor: COLUMN` beside\n"
+            "    sources: {shop: {orders: {sql: 'select 1 where at > :cursor'}}}\n" + " " * 29 + "^",
         ),
         (
             "channels: {email: {adapter: sandbox, rate: 600/s}}\n",
@@ -113,7 +144,7 @@ def test_an_empty_file_is_a_project(written: Callable[[str], Path]) -> None:
         (
             "root: /tmp\n",
             "holdfast.yaml:1:1: unknown key `root`; expected brand, business, channels, database, defaults,"
-            " dispatch, global_holdout, lifecycle, schedules, secret or web\n    root: /tmp\n    ^",
+            " dispatch, global_holdout, lifecycle, schedules, secret, sources or web\n    root: /tmp\n    ^",
         ),
     ],
 )
@@ -128,6 +159,8 @@ def test_what_is_wrong_in_a_project_file_is_said(
     [
         "database: postgresql://shop:hunter2@db/shop\n",
         "secret: hunter2\n",
+        "sources: {shop: {url: postgresql://shop:hunter2@db/shop, orders: {sql: select 1}}}\n",
+        "sources:\n  shop:\n    url: postgresql://shop:hunter2@db/shop\n    orders: {sql: select 1}\n",
         "secret: {env: A, block: hunter2}\n",
         "channels: {mail: {adapter: [smtp], password: hunter2}}\n",
         "channels:\n  mail:\n    adapter: [smtp]\n    password: hunter2: x\n",
