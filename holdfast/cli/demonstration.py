@@ -39,7 +39,7 @@ _SEED = 7
 _STOP_WITHIN = 60.0  # seconds
 
 
-def run(session: Session) -> None:
+def run(session: Session, customers: int) -> None:
     """Runs the whole demo in the project; all that it writes is under .holdfast/demo/.
 
     It starts from an empty shop every time. Its Prefect server and web app stay up to be looked at. Raises
@@ -52,7 +52,7 @@ def run(session: Session) -> None:
     with MailServer(home / "mail") as mail:
         endpoints = _settle_in(session.root, home, mail.port)
         session = Session(session.root)
-        _fill_shop(session, home, console)
+        _fill_shop(session, home, customers, console)
         with console.status("Starting a Prefect server; this takes some 15 seconds the first time …"):
             ensure_server(home / "prefect", own=True)
         _deploy(session)
@@ -107,10 +107,10 @@ def _settle_in(root: Path, home: Path, mail_port: int) -> Endpoints:
     return endpoints
 
 
-def _fill_shop(session: Session, home: Path, console: Console) -> None:
+def _fill_shop(session: Session, home: Path, customers: int, console: Console) -> None:
     now = datetime.now(UTC)
     with console.status("Making a shop …") as status, session.database() as database:
-        files = write_shop(home / "shop", today=now.date())
+        files = write_shop(home / "shop", customers=customers, today=now.date())
         kinds: tuple[Kind, ...] = ("customers", "orders", "lines", "events")
         for kind in kinds:
             path: Path = getattr(files, kind)
@@ -230,6 +230,7 @@ Where to look
   web app             {endpoints.url} (follow a link in one of the messages)
   messages (sandbox)  {_shown(home / "messages")}
   messages (smtp)     {_shown(home / "mail")}
+  post (sandbox)      {_shown(home / "posts")}
 
 The Prefect server and the web app stay up: holdfast demo --stop ends them. To ask this shop more:
   export HOLDFAST_DATABASE_URL={os.environ["HOLDFAST_DATABASE_URL"]}

@@ -64,6 +64,9 @@ def refresh(context: typer.Context, as_json: AsJson = False) -> None:
 
 def demo(
     context: typer.Context,
+    customers: Annotated[
+        int, typer.Option(min=100, max=100_000, help="How many the shop has; few show no effect.")
+    ] = 5000,
     stop: Annotated[bool, typer.Option("--stop", help="Stop the demo's servers.")] = False,
 ) -> None:
     """Make a shop, run campaigns, have customers answer, show the effect. Nothing leaves this machine."""
@@ -71,6 +74,6 @@ def demo(
 
     session: Session = context.obj
     if not stop:
-        demonstration.run(session)
+        demonstration.run(session, customers)
     elif not demonstration.stop(session):
         typer.echo("the demo is not up", err=True)

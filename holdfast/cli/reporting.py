@@ -67,7 +67,7 @@ def report(
 def write_pages(
     folder: Path, found: Sequence[CampaignReport], sheet: KpiSheet | None, *, with_index: bool = True
 ) -> list[Path]:
-    """Writes the reports' pages into the folder, first an index of them where there is a sheet; their paths."""
+    """Writes the reports' pages into the folder, an index first where there is a sheet; their paths."""
     from holdfast import report as reports
 
     pages = {"index.html": reports.index(found, sheet)} if sheet and with_index else {}
