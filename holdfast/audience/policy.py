@@ -12,18 +12,19 @@ from holdfast.units import DailyWindow
 MAX_ATTEMPTS = 6
 _FIRST_PAUSE = timedelta(seconds=30)
 _LONGEST_PAUSE = timedelta(hours=1)
+_LONGEST_ASKED = timedelta(days=1)
 
 
 def next_try(attempts: int, after: timedelta | None, now: datetime) -> datetime | None:
     """When a message that the provider did not take is tried again; None: give up.
 
     `attempts` counts the calls so far (at least 1); `after` is what the provider asked for, and is
-    honoured where it is longer than our own doubling pause (30 s, 1 min, 2 min … at most 1 h).
+    honoured where it is longer than our own doubling pause (30 s, 1 min, 2 min … at most 1 h), up to a day.
     """
     if attempts >= MAX_ATTEMPTS:
         return None
     pause = min(_FIRST_PAUSE * (1 << (attempts - 1)), _LONGEST_PAUSE)
-    return now + max(pause, after or timedelta())
+    return now + max(pause, min(after or timedelta(), _LONGEST_ASKED))
 
 
 def opening(window: DailyWindow, zone: ZoneInfo, now: datetime) -> tuple[datetime, datetime]:

@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from holdfast.channel import Poller, Publisher, Receiver, ResponseKind
 from holdfast.delivery import Workspace, settle
@@ -24,6 +25,7 @@ from holdfast.store.responses import Given
 from holdfast.tables import from_microseconds
 
 Progress = Callable[[int, int], None]
+_Answer = TypeVar("_Answer")
 
 _READ_AT_ONCE = 100
 # Applied in one transaction: well under a second.
@@ -168,7 +170,7 @@ class _Round:
         place = f"poll:{name}"
         with self.ws.database.read() as connection:
             cursor = read_cursor(connection, place)
-        polled = channel.poll(cursor)
+        polled = _asked(partial(channel.poll, cursor))
         answers = list(answers_of(self.ws, name, polled.responses, self.now))
         with self.ws.database.write(exclusive=True) as connection:
             applied = responses.apply(connection, answers, self.now)
@@ -179,7 +181,7 @@ class _Round:
         with self.ws.database.read() as connection:
             ids = post_numbers.published(connection, name, self.now - _MEASURED_FOR)
         if ids:
-            numbers = channel.measure(ids)
+            numbers = _asked(partial(channel.measure, ids))
             self.counts["posts"] += post_numbers.write(self.ws.database, name, numbers, self.now)
 
     # --- what follows ---------------------------------------------------------------------------------
@@ -213,6 +215,16 @@ class _Round:
 
     def _failed(self, name: str | None, error: Exception) -> None:
         self.problems[f"{name}: {error}"] = None
+
+
+def _asked(question: Callable[[], _Answer]) -> _Answer:
+    """What a channel answers. An adapter's slip is a problem of its own; its text is not shown."""
+    try:
+        return question()
+    except (ChannelError, SettingsError):
+        raise
+    except Exception as error:
+        raise ChannelError(f"the adapter failed ({type(error).__name__})") from None
 
 
 def _own_answer(letter: Letter) -> Given:

@@ -12,6 +12,9 @@ from holdfast.store import responses
 from holdfast.store.responses import Applied, Given
 from holdfast.tokens import TokenForged
 
+# Of any kind. What is longer is nobody's, and would not fit an index.
+_LONGEST_ADDRESS = 320
+
 
 def apply(ws: Workspace, channel: str, given: Sequence[Response], now: datetime) -> Applied:
     """Does what these responses of the channel ask for, in one transaction; once more changes nothing."""
@@ -40,7 +43,7 @@ def answers_of(
             message_ids[key] = _message_id(ws, key)
         message_id = message_ids[key] if key else None
         is_foreign = bool(key) and message_id is None
-        has_address = bool(response.address) and not is_foreign
+        has_address = 0 < len(response.address) <= _LONGEST_ADDRESS and not is_foreign
         yield Given(
             channel=channel,
             event_id=response.event_id,

@@ -231,7 +231,7 @@ def _wait_after_sending(
         .scalar_subquery()
     )
     pause = literal(int(after.total_seconds() * 1_000_000), BigInteger)
-    with database.write() as connection:
+    with database.write(exclusive=True) as connection:
         connection.execute(
             update(enrollments).where(due, last_sent > now - after).values(due_at=last_sent + pause)
         )
@@ -258,7 +258,7 @@ def _move_on(
 
 def end_unknown_steps(database: Database, run: Run, known: tuple[str, ...]) -> int:
     """Ends the way of those who wait for a step that the campaign's file no longer has; how many."""
-    with database.write() as connection:
+    with database.write(exclusive=True) as connection:
         return connection.execute(
             update(enrollments)
             .where(enrollments.c.run_id == run.id, enrollments.c.next_step.not_in(known))
@@ -271,14 +271,15 @@ def reopen(
 ) -> int:
     """Plans messages whose window closed before they went out for its next opening; how many."""
     closed = and_(messages.c.run_id == run.id, messages.c.state == "planned", messages.c.closes_at <= now)
+    # Under the project's lock: answers may be on their way to the same messages, in another order.
     if window is None:
-        with database.write() as connection:
+        with database.write(exclusive=True) as connection:
             return connection.execute(
                 update(messages).where(closed).values(due_at=now, closes_at=None)
             ).rowcount
     moved = 0
     while True:
-        with database.write() as connection:
+        with database.write(exclusive=True) as connection:
             batch = select(messages.c.id, messages.c.customer_id).where(closed).limit(SLICE).subquery("batch")
             of_batch = batch.join(customers, customers.c.id == batch.c.customer_id)
             pairs = connection.execute(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from typing import NamedTuple
 
 from sqlalchemy import (
@@ -56,6 +57,8 @@ _ON_ARRIVAL = 10 * _SECOND
 _AT_ONCE = 2 * _SECOND
 # Many providers give whole seconds, so that an answer can seem to come before the message.
 _ROUNDING = _SECOND
+# An event's; PostgreSQL's indexes hold up to 2,700 bytes.
+_LONGEST_NAME = 500
 
 
 class Given(NamedTuple):
@@ -154,7 +157,7 @@ def apply(connection: Connection, given: Sequence[Given], now: datetime) -> Appl
 def _row(answer: Given) -> tuple[object, ...]:
     return (
         answer.channel,
-        _storable(answer.event_id),
+        _name(answer.event_id),
         answer.kind.value,
         # A clock that goes ahead must not date a customer's word into the future.
         to_microseconds(min(answer.occurred_at, answer.received_at)),
@@ -173,6 +176,12 @@ def _row(answer: Given) -> tuple[object, ...]:
         None,
         answer.message_id is not None,
     )
+
+
+def _name(event_id: str) -> str:
+    """The event's name; a digest of one that is too long for an index."""
+    name = _storable(event_id) or ""
+    return name if len(name) <= _LONGEST_NAME else sha256(name.encode()).hexdigest()
 
 
 def _storable(text: str | None) -> str | None:

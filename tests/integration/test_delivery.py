@@ -234,6 +234,15 @@ def test_what_the_provider_did_not_take_is_tried_again_later_and_not_for_ever(be
     assert run_states(bench) == ["done"]
 
 
+def test_a_provider_that_asks_to_wait_for_ages_is_tried_again_in_a_day(bench: Bench) -> None:
+    bench.shop.customers(1)
+    bench.campaign()
+    bench.sms.script = lambda batch: [Retry(timedelta.max) for _ in batch]
+    bench.run()
+    (row,) = bench.messages()
+    assert (row.state, row.due_at) == ("planned", NOW + timedelta(days=1))
+
+
 def test_a_rejected_message_falls_back_to_the_next_channel_that_can_be_used(bench: Bench) -> None:
     both = bench.shop.customers(2, kinds=("sms", "telegram"))
     only_sms = bench.shop.customers(1)

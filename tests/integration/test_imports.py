@@ -180,6 +180,27 @@ def test_a_file_that_repeats_a_consent_does_not_overrule_an_unsubscription(
         assert connection.scalar(latest) is True
 
 
+@pytest.mark.parametrize("kind", ["email", "sms"])
+def test_a_first_word_on_consent_does_not_overrule_a_no_that_was_there_before(
+    run: Import, database: Database, kind: str
+) -> None:
+    run("customers", "customer_id,email,phone\nC1,a@b.example,+4930123456\n")
+    with database.write() as connection:
+        connection.execute(
+            insert(consents).values(
+                customer_id=select(customers.c.id).scalar_subquery(),
+                kind="email",
+                purpose="marketing",
+                granted=False,
+                evidence="unsubscribe page",
+                recorded_at=NOW,
+            )
+        )
+    run("customers", f"customer_id,consent.{kind}\nC1,yes\n")
+    given = every(database, consents.c.kind, consents.c.granted, consents.c.evidence)
+    assert [row for row in given if row[1]] == ([] if kind == "email" else [("sms", True, "import file.csv")])
+
+
 def test_only_a_changed_customer_counts_as_updated(run: Import, database: Database) -> None:
     run("customers", "customer_id,first_name\nC1,Ann\nC2,Bob\n")
     later = NOW.replace(hour=13)

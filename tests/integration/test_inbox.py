@@ -224,6 +224,24 @@ def test_a_channel_that_is_down_keeps_no_other_from_being_read(bench: Bench) -> 
     assert collected.problems == ("answering: the network does not answer",)
 
 
+@on_sqlite
+def test_an_adapter_that_breaks_when_it_is_asked_keeps_nothing_else_from_being_done(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel = answering(bench)
+    bench.shop.customers(1)
+    bench.run(bench.campaign(goal={"event": "order", "within": "14d"}))
+    bench.shop.order(1, NOW + timedelta(hours=1))
+
+    def broken(cursor: str) -> Polled:
+        raise KeyError("ann@example.com")
+
+    monkeypatch.setattr(channel, "poll", broken)
+    collected = collect(bench.ws, LATER)
+    assert collected.conversions == 1
+    assert collected.problems == ("answering: the adapter failed (KeyError)",)
+
+
 def test_numbers_of_the_last_months_posts_are_read(bench: Bench) -> None:
     channel = answering(bench)
     run_id = bench.start(bench.campaign())

@@ -69,7 +69,7 @@ def run_state(bench: Bench) -> str:
 # --- answers and workers at the same messages -----------------------------------------------------
 
 
-@pytest.mark.parametrize("work", ["release", "take_back"])
+@pytest.mark.parametrize("work", ["release", "take_back", "reopen"])
 def test_a_worker_that_lets_go_of_messages_waits_for_answers_to_them(
     fresh_postgres_url: str, clock: Clock, tmp_path: Path, work: str
 ) -> None:
@@ -87,12 +87,18 @@ def test_a_worker_that_lets_go_of_messages_waits_for_answers_to_them(
     def let_go() -> None:
         if work == "release":
             ledger.release(database, [first, last], "worker")
+        elif work == "reopen":
+            (run,) = running(bench.ws, "hello")
+            enrolling.reopen(database, run, None, "UTC", NOW)
         else:
             ledger.take_back(database, 1, [first, last], "worker", MINUTE, NOW)
 
-    if work == "take_back":
-        with database.write() as connection:
+    with database.write() as connection:
+        if work == "take_back":
             connection.execute(update(messages).values(state="sending", attempt_id=1))
+        elif work == "reopen":
+            over = {"state": "planned", "lease_owner": None, "closes_at": NOW}
+            connection.execute(update(messages).values(over))
     with ThreadPoolExecutor(1) as pool, database.write(exclusive=True) as connection:
         connection.execute(update(messages).where(messages.c.id == last).values(delivered_at=NOW))
         waiting = pool.submit(let_go)
@@ -101,7 +107,7 @@ def test_a_worker_that_lets_go_of_messages_waits_for_answers_to_them(
         connection.execute(update(messages).where(messages.c.id == first).values(delivered_at=NOW))
         connection.commit()
         waiting.result()
-    assert {row.state for row in bench.messages()} == {"planned" if work == "release" else "leased"}
+    assert {row.state for row in bench.messages()} == {"leased" if work == "take_back" else "planned"}
     database.close()
 
 

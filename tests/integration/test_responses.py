@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count
 from typing import Any
@@ -83,6 +85,15 @@ def test_the_same_event_twice_is_one_response(bench: Bench) -> None:
     assert applied(bench, opened, opened) == Applied(new=1, repeated=1)
     assert applied(bench, opened) == Applied(repeated=1)
     assert len(rows(bench, responses)) == 1
+
+
+def test_an_event_with_a_name_of_any_length_is_kept_once(bench: Bench) -> None:
+    [key] = sent(bench)
+    name = secrets.token_urlsafe(9000)  # of more than an index of PostgreSQL holds, however packed
+    opened = [replace(answer(ResponseKind.OPENED, key=key), event_id=name + end) for end in ("a", "b", "a")]
+    assert applied(bench, *opened) == Applied(new=2, repeated=1)
+    assert applied(bench, *opened) == Applied(repeated=3)
+    assert len(rows(bench, responses)) == 2
 
 
 @on_sqlite
@@ -301,6 +312,12 @@ def test_the_address_that_bounced_is_suppressed_not_the_one_the_customer_has_by_
         connection.execute(addresses.update().values(address="+15550100", address_key="+15550100"))
     applied(bench, answer(ResponseKind.BOUNCED, key=key, address="SMS1", permanent=True))
     assert suppressed(bench) == {"SMS1": "bounced"}
+
+
+def test_what_is_too_long_to_be_an_address_is_not_suppressed(bench: Bench) -> None:
+    endless = secrets.token_urlsafe(9000)
+    assert applied(bench, answer(ResponseKind.BOUNCED, address=endless, permanent=True)).unknown == 1
+    assert suppressed(bench) == {}
 
 
 # --- consent --------------------------------------------------------------------------------------

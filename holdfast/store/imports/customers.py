@@ -17,8 +17,10 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    or_,
     select,
     text,
+    true,
     tuple_,
 )
 
@@ -166,30 +168,35 @@ class CustomerRows:
         )
 
     def _append_consents(self, connection: Connection) -> int:
-        """What the file says anew. What it only repeats must not overrule what the customer said since."""
-        last_imported = (
+        """What the file says anew. What it only repeats must not overrule what the customer said since, nor
+        a first yes, which may be of any age, a no."""
+        latest = (
             select(consents.c.granted)
             .where(
                 consents.c.customer_id == customers.c.id,
                 consents.c.kind == _staged_consents.c.kind,
                 consents.c.purpose == _staged_consents.c.purpose,
-                consents.c.evidence.startswith(_EVIDENCE),
             )
             .order_by(consents.c.recorded_at.desc(), consents.c.id.desc())
             .limit(1)
-            .scalar_subquery()
         )
+        in_force = latest.scalar_subquery()
+        last_imported = latest.where(consents.c.evidence.startswith(_EVIDENCE)).scalar_subquery()
+        granted = _staged_consents.c.granted
         values = (
             select(
                 customers.c.id.label("customer_id"),
                 _staged_consents.c.kind,
                 _staged_consents.c.purpose,
-                _staged_consents.c.granted,
+                granted,
                 literal(self._evidence).label("evidence"),
                 literal(self._now).label("recorded_at"),
             )
             .join_from(_staged_consents, customers, customers.c.external_id == _staged_consents.c.customer)
-            .where(_staged_consents.c.granted.is_distinct_from(last_imported))
+            .where(
+                granted.is_distinct_from(last_imported),
+                or_(~granted, last_imported.is_not(None), func.coalesce(in_force, true())),
+            )
         )
         names = [column.name for column in values.selected_columns]
         return rows_written(connection, insert(consents).from_select(names, values))
