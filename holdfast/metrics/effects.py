@@ -12,6 +12,9 @@ from holdfast.metrics.rates import Rate, Z, wilson
 
 # A p-value under it: the arms are not what was drawn, and nothing that compares them can be believed.
 SRM_ALERT = 0.001
+# Customers that an arm should have for the chi-square distribution to be near enough: with fewer, chance
+# alone would sound the alarm up to fifty times as often.
+_SRM_LEAST = 5
 # Power .8: of effects of the smallest detectable size, four in five are detected.
 _Z_POWER = NormalDist().inv_cdf(0.8)
 
@@ -104,10 +107,13 @@ def stratified(pairs: Sequence[tuple[Rate, Rate]]) -> Interval | None:
 def sample_ratio_p(observed: Sequence[int], shares: Sequence[float]) -> float | None:
     """How likely counts at least this far from their shares are by chance: Pearson's chi-square test.
 
+    The exact binomial test for two of which one should have fewer than five customers (Cochran, "Some methods
+    for strengthening the common chi-square tests", Biometrics 10 (1954)).
+
     `observed` are the customers in each arm or variant, `shares` what each should have of them, in any unit.
     None where nothing can be tested: nobody is there, or one has all the shares.
     """
-    from scipy.special import chdtrc
+    from scipy.special import bdtr, bdtrc, chdtrc
 
     total, whole = sum(observed), sum(shares)
     if any(n for n, share in zip(observed, shares, strict=True) if not share):
@@ -115,6 +121,10 @@ def sample_ratio_p(observed: Sequence[int], shares: Sequence[float]) -> float | 
     expected = [(n, total * share / whole) for n, share in zip(observed, shares, strict=True) if share]
     if not total or len(expected) < 2:
         return None
+    n, mean = min(expected, key=lambda group: group[1])
+    if len(expected) == 2 and mean < _SRM_LEAST:
+        so_few, so_many = bdtr(n, total, mean / total), bdtrc(n - 1, total, mean / total) if n else 1.0
+        return float(min(1.0, 2 * min(so_few, so_many)))
     return float(chdtrc(len(expected) - 1, sum((n - mean) ** 2 / mean for n, mean in expected)))
 
 

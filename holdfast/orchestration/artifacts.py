@@ -21,7 +21,8 @@ from holdfast.report.formats import count, moment, percent, points, points_range
 from holdfast.report.kpis import HEADLINES, KPIS
 
 _UPDATE_EVERY = 1.0  # seconds: an update is a request to Prefect's server
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~>])")
+# A bare address becomes a link in most renderers.
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|~>]|:(?=//))")
 
 # Whoever runs the flow in this process may listen: (what, done, total).
 listener: ContextVar[Callable[[str, int, int], None] | None] = ContextVar("listener", default=None)

@@ -98,16 +98,13 @@ class CampaignReport:
 
     @property
     def effects(self) -> list[Effect]:
-        """What to plot: all runs together, then the latest ones each, if there are several."""
-        rows = [("all runs", self.arms)]
+        """What to plot: the verdict's, then the latest runs', if there are several. No verdict, no plot."""
+        if self.verdict is None or self.verdict.uplift is None:
+            return []
+        found = [Effect("all runs", *_rates(self.arms), self.verdict.uplift)]
         if len(self.runs) > 1:
-            rows += [(f"{run.as_of:%Y-%m-%d}", run.arms) for run in self.runs if run.uplift][-_PLOTTED:]
-        found = []
-        for number, (label, arms) in enumerate(rows):
-            treated, holdout = _rates(arms)
-            said = self.verdict.uplift if self.verdict and number == 0 else None
-            if (uplift := said or newcombe(treated, holdout)) is not None:
-                found.append(Effect(label, treated, holdout, uplift))
+            compared = [(run, uplift) for run in self.runs if (uplift := run.uplift)][-_PLOTTED:]
+            found += [Effect(f"{run.as_of:%Y-%m-%d}", *_rates(run.arms), up) for run, up in compared]
         return found
 
     @property

@@ -48,8 +48,8 @@ _VERSION = """
     VALUES (1, 'winback', 'd', '', '{}', :enrolled)
 """
 _RUN = """
-    INSERT INTO runs (id, campaign, occurrence, state, version_id, as_of, audience_at, created_at)
-    VALUES (1, 'winback', 'bench', 'done', 1, :enrolled, :enrolled, :enrolled)
+    INSERT INTO runs (id, campaign, occurrence, state, version_id, as_of, holdout, audience_at, created_at)
+    VALUES (1, 'winback', 'bench', 'done', 1, :enrolled, 0.1, :enrolled, :enrolled)
 """
 _ENROLLMENTS = """
     INSERT INTO enrollments (id, run_id, campaign, customer_id, entry, arm, enrolled_at)

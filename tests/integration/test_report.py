@@ -15,7 +15,7 @@ from holdfast.campaign.models import Goal
 from holdfast.cli import main
 from holdfast.delivery import open_run
 from holdfast.errors import RunError
-from holdfast.orchestration.artifacts import kpi_page, report_page
+from holdfast.orchestration.artifacts import escape_markdown, kpi_page, report_page
 from holdfast.report.campaigns import RunResult
 from holdfast.store import conversions
 from holdfast.tables import messages
@@ -184,6 +184,7 @@ def test_pages_for_prefect_hold_their_plots_and_no_markup_of_others() -> None:
     told = made_up_reports.campaign(goal=None, verdict=None, arms={}, funnels=[], runs=[])
     hostile = report_page(replace(told, runs=[RunResult("a|b](x)<i>", "done", NOW, 1, {})]))
     assert r"a\|b\]\(x\)&lt;i\>" in hostile
+    assert escape_markdown("Hello https://evil/x at 09:00") == r"Hello https\://evil/x at 09:00"
     sheet = kpi_page(made_up_reports.kpi_sheet(complete=False))
     assert sheet.startswith("# October 2026, so far")
     assert r"| Retention \(CRR\) | 90\.0% |" in sheet

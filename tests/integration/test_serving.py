@@ -12,7 +12,7 @@ import pytest
 
 from holdfast.cli.serving import keep_standing, start_web_app, stop_standing, web_app
 from holdfast.errors import OrchestrationError
-from holdfast.settings import Project, load_project
+from holdfast.settings import Project, Web, load_project
 
 
 @pytest.fixture
@@ -72,11 +72,13 @@ def test_an_interrupt_while_the_web_app_starts_leaves_none_behind(
             super().__init__(*arguments, **options)
             started.append(self)
 
-    def interrupted(_: float) -> None:
-        raise KeyboardInterrupt
+    def interrupted(_: Web) -> bool:
+        if started:
+            raise KeyboardInterrupt
+        return False
 
     monkeypatch.setattr("holdfast.cli.serving.subprocess.Popen", Noted)
-    monkeypatch.setattr("holdfast.cli.serving.time.sleep", interrupted)
+    monkeypatch.setattr("holdfast.cli.serving._answers", interrupted)
     with pytest.raises(KeyboardInterrupt):
         start_web_app(project, tmp_path / "web.log")
     [process] = started

@@ -120,6 +120,22 @@ def test_customers_where_none_should_be_are_impossible() -> None:
     assert sample_ratio_p((900, 1), (1, 0)) == 0
 
 
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.1, 0.2, 0.5])
+@pytest.mark.parametrize("customers", [1, 2, 5, 20, 50, 300])
+def test_few_customers_are_no_mismatch_by_chance(customers: int, share: float) -> None:
+    alarms = [
+        float(binom.pmf(held_out, customers, share))
+        for held_out in range(customers + 1)
+        if verdict(Arm(customers - held_out, 0), Arm(held_out, 0), share, True).kind == "mismatch"
+    ]
+    assert sum(alarms) < 0.004
+
+
+def test_a_holdout_many_times_too_large_is_a_mismatch_however_small_it_should_be() -> None:
+    assert verdict(Arm(960, 0), Arm(40, 0), 0.002, True).kind == "mismatch"
+    assert sample_ratio_p((0, 2), (0.9, 0.1)) == pytest.approx(0.02)
+
+
 @pytest.mark.parametrize(("observed", "shares"), [((0, 0), (0.9, 0.1)), ((70, 0), (1, 0))])
 def test_where_there_is_no_ratio_to_test_there_is_no_p(
     observed: tuple[int, int], shares: tuple[float, float]

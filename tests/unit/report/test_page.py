@@ -102,6 +102,24 @@ def test_money_is_of_orders_and_no_other_goal_has_any() -> None:
     assert "Value per assigned" not in words(report.html(made_up_reports.campaign(goal=trial)))
 
 
+def test_arms_that_are_not_what_was_drawn_are_not_compared() -> None:
+    arms = {"treated": ArmSums(1800, 276, 301, 0), "holdout": ArmSums(100, 2, 2, 0)}
+    told = made_up_reports.campaign(
+        arms=arms, verdict=verdict(arms["treated"], arms["holdout"], 0.1, True), runs=[]
+    )
+    assert told.headline.startswith("Sample ratio mismatch")
+    assert told.effects == []
+
+
+def test_a_month_that_is_not_over_says_so_wherever_it_stands() -> None:
+    over, so_far = (words(report.html(made_up_reports.kpi_sheet(complete=each))) for each in (True, False))
+    assert "still were at its end (95%" in over
+    assert "so far" not in over
+    assert "still are (95%" in so_far
+    assert "October 2026, so far" in so_far
+    assert "Oct 2026, so far" in so_far
+
+
 def test_a_window_that_is_not_over_is_said_so() -> None:
     nobody = {arm: ArmSums(0, 0, 0, 0) for arm in ("treated", "holdout")}
     early = made_up_reports.campaign(
