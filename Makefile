@@ -26,9 +26,10 @@ lint: install
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-# Two files at once, the long e2e ones early; each worker has a PostgreSQL and a Prefect server of its own.
+# Three files at once, the long e2e ones early, which wait more than they work; each worker has a PostgreSQL and a
+# Prefect server of its own where it needs one.
 test: lint
-	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # One test more: what we post against SendGrid's OpenAPI file, served by a mock server. Needs npm, and takes a minute.
 PRISM := $(VENV)/prism

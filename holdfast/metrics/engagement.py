@@ -91,17 +91,17 @@ class Funnel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PostEngagement:
-    """What networks counted of posts, summed. Not a `Rate`: one viewer can do several things."""
+    """What networks counted of posts, summed; None: none said. No `Rate`: a viewer can do several things."""
 
     posts: int
-    impressions: int
-    likes: int
-    replies: int
-    reposts: int
-    clicks: int
+    impressions: int | None = None
+    likes: int | None = None
+    replies: int | None = None
+    reposts: int | None = None
+    clicks: int | None = None
 
     @property
     def engagements_per_impression(self) -> float | None:
         """(likes + replies + reposts + clicks) / impressions."""
-        engagements = self.likes + self.replies + self.reposts + self.clicks
+        engagements = sum(n or 0 for n in (self.likes, self.replies, self.reposts, self.clicks))
         return engagements / self.impressions if self.impressions else None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -105,10 +106,9 @@ def ui_url() -> str:
 
 
 def _in_this_process(root: Path, flow: str, **parameters: Any) -> Ended:
-    os.environ["HOLDFAST_PROJECT"] = str(root)
     _keep_console_quiet()
     run: Any = load_flow_from_entrypoint(entrypoint(flow))
-    with tags(TAG), keyboard():
+    with _project(root), tags(TAG), keyboard():
         state: State[Any] = run(**parameters, return_state=True)
     if state.is_failed() or state.is_crashed():
         error = state.result(raise_on_failure=False)
@@ -116,6 +116,20 @@ def _in_this_process(root: Path, flow: str, **parameters: Any) -> Ended:
             raise error
         raise OrchestrationError(f"the flow run ended as {state.name}: {state.message}")
     return _ended(state)
+
+
+@contextmanager
+def _project(root: Path) -> Iterator[None]:
+    """The environment that tells flows where their project is, as a worker's does."""
+    before = os.environ.get("HOLDFAST_PROJECT")
+    os.environ["HOLDFAST_PROJECT"] = str(root)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HOLDFAST_PROJECT"]
+        else:
+            os.environ["HOLDFAST_PROJECT"] = before
 
 
 def _by_a_worker(

@@ -190,7 +190,7 @@ def post_engagement(connection: Connection, since: datetime, until: datetime) ->
 def _post_engagement(connection: Connection, where: ColumnElement[bool]) -> dict[str, PostEngagement]:
     p = posts.c
     counted = ("impressions", "likes", "replies", "reposts", "clicks")
-    query = select(p.channel, func.count(), *(_sum(p[name]) for name in counted))
+    query = select(p.channel, func.count(), *(cast(func.sum(p[name]), BigInteger) for name in counted))
     rows = connection.execute(query.where(where, p.state == "accepted").group_by(p.channel))
     names = ("posts", *counted)
     found = {channel: PostEngagement(**dict(zip(names, sums, strict=True))) for channel, *sums in rows}

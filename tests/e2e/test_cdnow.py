@@ -41,7 +41,7 @@ campaign: lapsed
 audience:
   all:
     - lifecycle: lapsed
-    - orders.count: {gte: 3}
+    - orders.count: {gte: 2}
 holdout: 10%
 steps:
   - id: hello
@@ -66,7 +66,7 @@ class Expected:
 
 
 def expect(contacts: dict[str, cdnow.Contact], secret: bytes) -> Expected:
-    matched = cdnow.quiet_since(DAY, timedelta(days=180), at_least=3)
+    matched = cdnow.quiet_since(DAY, timedelta(days=180), at_least=2)
     usable = cdnow.reachable(matched, contacts)
     nowhere = {id_ for id_ in matched if not contacts[id_].email and not contacts[id_].telegram}
     a, b = coefficients(secret, "holdout", "lapsed")
