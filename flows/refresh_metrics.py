@@ -3,7 +3,7 @@
 # No deferred annotations here: Prefect reads the flow's through `redacted`, where their names mean nothing.
 from prefect import State, flow, task
 from prefect.cache_policies import NO_CACHE
-from prefect.states import Completed
+from prefect.states import Completed, Failed
 
 from flows.run_campaign import now, workspace
 from holdfast import report
@@ -19,11 +19,18 @@ from holdfast.store import conversions
 def refresh_metrics() -> State:
     """A results page for each campaign that ran, and last month's KPI sheet."""
     workspace.cache_clear()
-    campaigns = report.campaigns_with_runs(workspace())
-    for campaign in campaigns:
-        refresh_campaign.with_options(task_run_name=f"refresh {campaign}")(campaign)
-    refresh_kpis()
-    return Completed(message=f"refreshed: {', '.join([*campaigns, 'the KPI sheet'])}")
+    ended = {
+        campaign: refresh_campaign.with_options(task_run_name=f"refresh {campaign}")(
+            campaign, return_state=True
+        )
+        for campaign in report.campaigns_with_runs(workspace())
+    }
+    ended["the KPI sheet"] = refresh_kpis(return_state=True)
+    done, failed = ([what for what in ended if ended[what].is_completed() is well] for well in (True, False))
+    message = f"refreshed: {', '.join(done) or 'nothing'}"
+    if failed:
+        return Failed(message=f"{message}; failed: {', '.join(failed)}")
+    return Completed(message=message)
 
 
 @task(persist_result=False, cache_policy=NO_CACHE)

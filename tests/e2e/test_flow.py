@@ -27,14 +27,14 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelling
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from holdfast.delivery import Workspace
-from holdfast.errors import RunError
+from holdfast.errors import OrchestrationError, RunError
 from holdfast.orchestration.blocks import read_block
 from holdfast.orchestration.deployments import deploy, find_deployment
 from holdfast.orchestration.follow_ups import pick_up
-from holdfast.orchestration.running import run_deployed, run_now
+from holdfast.orchestration.running import refresh_now, run_deployed, run_now
 from holdfast.store.imports import import_file
 from holdfast.tables import messages, runs
 from holdfast.wiring import open_workspace
@@ -124,8 +124,8 @@ def shop(prefect_server: str, tmp_path: Path, mail: HeldServer) -> Iterator[Shop
     (root / "campaigns").mkdir(parents=True)
     (root / "templates").mkdir()
     (root / "holdfast.yaml").write_text(PROJECT.replace("PORT", str(mail.port)))
-    for name, text in (("hello", HELLO), ("late", LATE), ("letter", LETTER), ("later", LATER)):
-        (root / "campaigns" / f"{name}.yaml").write_text(text)
+    for name, campaign in (("hello", HELLO), ("late", LATE), ("letter", LETTER), ("later", LATER)):
+        (root / "campaigns" / f"{name}.yaml").write_text(campaign)
     (root / "templates" / "hello.sms.txt").write_text(TEXT)
     (root / "templates" / "letter.email.html").write_text(HTML)
     rows = [
@@ -327,6 +327,15 @@ def test_ctrl_c_stops_at_the_next_batch_without_a_traceback_and_resume_sends_the
     assert run_now(shop.root, "letter", resume=True).message == "done"
     assert shop.states("letter") == {"accepted": 100}
     assert len({letter.recipient for letter in mail.mails}) == len(mail.mails) == 100
+
+
+def test_a_refresh_shows_what_it_can_and_says_what_failed(shop: Shop) -> None:
+    run_now(shop.root, "hello", key="june")
+    assert refresh_now(shop.root).message == "refreshed: hello, the KPI sheet"
+    with shop.workspace.database.write() as connection:
+        connection.execute(text("DROP TABLE conversions"))
+    with pytest.raises(OrchestrationError, match="refreshed: the KPI sheet; failed: hello"):
+        refresh_now(shop.root)
 
 
 # --- by a worker ----------------------------------------------------------------------------------
