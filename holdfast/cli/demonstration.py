@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from holdfast.orchestration.running import Ended
 
 _BACK = timedelta(days=15)  # the goal's fourteen days are over, for everybody
-_HABITS = Habits(effect=0.6, order=0.04)
+# Larger than life, so that a hundred held out are enough to see it, whoever they are.
+_HABITS = Habits(effect=0.9, order=0.04)
 _SEED = 7
 _STOP_WITHIN = 60.0  # seconds
 
