@@ -23,7 +23,7 @@ from holdfast.channel import (
     require_fit,
 )
 from holdfast.errors import AnswerRefused, BatchRefused, SettingsError
-from holdfast.units import Duration
+from holdfast.units import Timeout
 
 
 class SendgridSettings(ChannelSettings):
@@ -46,7 +46,7 @@ class SendgridSettings(ChannelSettings):
     )
     batch_size: int = Field(1000, ge=1, le=1000, description="The most messages a request.")
     concurrency: int = Field(4, ge=1, le=64, description="The most requests at once.")
-    timeout: Duration = Field(
+    timeout: Timeout = Field(
         timedelta(seconds=60), description="How long to wait for SendGrid's answer, like `60s`."
     )
 
@@ -56,13 +56,6 @@ class SendgridSettings(ChannelSettings):
         text = value.get_secret_value()
         if not (text and text.isascii() and text.isprintable() and " " not in text):
             raise PydanticCustomError("api_key", "not an API key; expected ASCII without spaces")
-        return value
-
-    @field_validator("timeout")
-    @classmethod
-    def _is_positive(cls, value: timedelta) -> timedelta:
-        if value <= timedelta():
-            raise PydanticCustomError("timeout", "no time at all; expected a duration like 60s")
         return value
 
 

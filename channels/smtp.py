@@ -28,7 +28,7 @@ from holdfast.channel import (
     require_fit,
 )
 from holdfast.errors import ChannelUnavailable
-from holdfast.units import Duration
+from holdfast.units import Timeout
 
 if TYPE_CHECKING:
     from channels.smtp_connection import Connection
@@ -55,7 +55,7 @@ class SmtpSettings(ChannelSettings):
     ca_file: Path | None = Field(
         None, description="PEM file of the authorities to trust. Default: the system's."
     )
-    timeout: Duration = Field(
+    timeout: Timeout = Field(
         timedelta(seconds=60), description="How long to wait for each answer, like `60s`."
     )
     batch_size: int = Field(20, ge=1, le=1000, description="Messages sent over one connection a call.")
@@ -70,13 +70,6 @@ class SmtpSettings(ChannelSettings):
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
         if text is not None and not (text and text.isascii() and text.isprintable()):
             raise PydanticCustomError("login", "not usable with SMTP, which takes ASCII characters only")
-        return value
-
-    @field_validator("timeout")
-    @classmethod
-    def _is_positive(cls, value: timedelta) -> timedelta:
-        if value <= timedelta():
-            raise PydanticCustomError("timeout", "no time at all; expected a duration like 60s")
         return value
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
 from channels.x_text import LONGEST_POST, same_post, weighted_length
@@ -30,7 +30,7 @@ from holdfast.channel import (
     require_fit,
 )
 from holdfast.errors import ChannelUnavailable
-from holdfast.units import Duration, WebAddress
+from holdfast.units import Timeout, WebAddress
 
 if TYPE_CHECKING:
     from channels.x_connection import Connection
@@ -57,14 +57,7 @@ class XSettings(ChannelSettings):
         None, description="The account's OAuth 2 token, instead of the four. A secret."
     )
     base_url: WebAddress = Field("https://api.twitter.com", description="Where X's API is, or a stand-in.")
-    timeout: Duration = Field(timedelta(seconds=30), description="How long to wait for each answer.")
-
-    @field_validator("timeout")
-    @classmethod
-    def _is_positive(cls, value: timedelta) -> timedelta:
-        if value <= timedelta():
-            raise PydanticCustomError("timeout", "no time at all; expected a duration like 30s")
-        return value
+    timeout: Timeout = Field(timedelta(seconds=30), description="How long to wait for each answer.")
 
     @model_validator(mode="after")
     def _one_way_in(self) -> Self:

@@ -42,6 +42,13 @@ def parse_duration(value: Any) -> timedelta:
     return duration
 
 
+def check_timeout(value: timedelta) -> timedelta:
+    """A duration that gives the other side some time."""
+    if value <= timedelta():
+        raise PydanticCustomError("timeout", "no time at all; expected a duration like 60s")
+    return value
+
+
 def format_duration(value: timedelta) -> str:
     """The shortest text that parses to the same duration: `14d`, `90min`."""
     seconds = int(value.total_seconds())
@@ -146,6 +153,7 @@ Duration = Annotated[
     PlainSerializer(format_duration, return_type=str),
     WithJsonSchema({"type": "string", "pattern": r"^\d{1,6}(s|min|h|d|w)$", "examples": ["14d", "6h"]}),
 ]
+Timeout = Annotated[Duration, AfterValidator(check_timeout)]
 Share = Annotated[
     float,
     BeforeValidator(parse_share),

@@ -62,7 +62,7 @@ def x(
         ({}, "no way in; expected api_key, api_secret, access_token and access_secret, or user_token alone"),
         ({"api_key": TOKEN}, "no way in; expected api_key, api_secret, access_token and access_secret"),
         ({"api_key": TOKEN, "user_token": TOKEN}, "two ways in; expected user_token alone"),
-        ({"user_token": TOKEN, "timeout": "0s"}, "timeout: no time at all; expected a duration like 30s"),
+        ({"user_token": TOKEN, "timeout": "0s"}, "timeout: no time at all; expected a duration like 60s"),
     ],
 )
 def test_an_account_has_one_way_in(options: dict[str, str], what: str) -> None:
