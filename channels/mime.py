@@ -208,4 +208,9 @@ def _encoded_parts(parts: tuple[str, ...]) -> tuple[bytes, ...]:
 def _quoted_printable(text: str) -> bytes:
     # b2a_qp takes the first line break it meets as the kind for its own, so it only ever sees "\n".
     lines = text.replace("\r\n", "\n").replace("\r", "\n")
-    return b2a_qp(lines.encode(errors="replace"), istext=True).replace(b"\n", b"\r\n")
+    encoded = b2a_qp(lines.encode(errors="replace"), istext=True)
+    if len(encoded) - (encoded.rfind(b"\n") + 1) > 75:
+        # Full to the last of 76: the soft break that joins it to the next piece would not fit.
+        cut = -3 if encoded[-3:-2] == b"=" else -1
+        encoded = encoded[:cut] + b"=\n" + encoded[cut:]
+    return encoded.replace(b"\n", b"\r\n")

@@ -10,7 +10,7 @@ from email.utils import formatdate, parseaddr
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from channels.mime import Letter, address, compose, safe_key
@@ -137,6 +137,9 @@ def test_whatever_it_says_a_letter_keeps_its_form(subject: str, name: str, value
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=400))
+@example("\x08\x80\x80" + "\U00010000" * 5 + "0")  # 76 to the letter, and then a soft break
+@example("a" * 76)
+@example("a" * 73 + "=")
 def test_lines_of_a_body_are_at_most_76_characters(text: str) -> None:
     skeleton = Skeleton(html=(text, text), html_holes=(0,), text=(text, text), text_holes=(0,))
     content = letter(skeleton=skeleton, escaped=(text,), plain=(text,)).content
