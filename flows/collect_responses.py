@@ -8,7 +8,7 @@ from prefect import State, flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed
 
-from flows.run_campaign import now, workspace
+from flows import now, workspace
 from holdfast import responses
 from holdfast.orchestration.deployments import COLLECT
 from holdfast.orchestration.follow_ups import pick_up

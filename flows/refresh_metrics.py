@@ -5,7 +5,7 @@ from prefect import State, flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed
 
-from flows.run_campaign import now, workspace
+from flows import now, workspace
 from holdfast import report
 from holdfast.orchestration.artifacts import publish_kpis, publish_report
 from holdfast.orchestration.deployments import REFRESH

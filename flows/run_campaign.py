@@ -5,11 +5,7 @@ twice.
 """
 
 # No deferred annotations here: Prefect reads the flow's through `redacted`, where their names mean nothing.
-import os
-from datetime import UTC, datetime
-from functools import cache
 from math import ceil
-from pathlib import Path
 
 from prefect import Flow, State, flow, task
 from prefect.cache_policies import NO_CACHE
@@ -20,30 +16,18 @@ from prefect.states import Cancelled, Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import AwareDatetime
 
+from flows import now, workspace
 from holdfast import delivery, report
 from holdfast.delivery import ChunkResult, Workspace
 from holdfast.delivery.planning import running
 from holdfast.errors import HoldfastError
 from holdfast.orchestration.artifacts import Progress, publish_results, publish_samples, publish_waterfall
-from holdfast.orchestration.blocks import read_block
 from holdfast.orchestration.deployments import FLOW
 from holdfast.orchestration.follow_ups import next_moment, schedule_follow_up
 from holdfast.orchestration.interrupts import check_keyboard
 from holdfast.orchestration.occurrences import is_cancelling, is_missed, occurrence, run_name
 from holdfast.orchestration.redaction import redacted
 from holdfast.orchestration.results import results
-from holdfast.wiring import open_workspace
-
-
-@cache
-def workspace() -> Workspace:
-    """The project of this process, opened once and shared by the tasks' threads."""
-    return open_workspace(Path(os.environ.get("HOLDFAST_PROJECT", ".")).resolve(), read_block)
-
-
-def now() -> datetime:
-    """The clock that everything below the flow is given."""
-    return datetime.now(UTC)
 
 
 @redacted()

@@ -9,7 +9,7 @@ from prefect import State, flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed, Failed
 
-from flows.run_campaign import now, workspace
+from flows import now, workspace
 from holdfast import sync
 from holdfast.orchestration.blocks import read_block
 from holdfast.orchestration.deployments import SYNC
