@@ -16,21 +16,13 @@ from pydantic import BaseModel, Field
 
 from holdfast.delivery import Workspace
 from holdfast.settings import Project, ReadBlock, resolve_secret
-from holdfast.store.imports import Kind, import_records
-from holdfast.store.imports.customers import COLUMNS
-from holdfast.store.imports.history import EVENT_COLUMNS, LINE_COLUMNS, ORDER_COLUMNS
+from holdfast.store.imports import COLUMNS, Kind, import_records
 from holdfast.web.bodies import read_body
 
 LARGEST_BODY = 20_000_000  # bytes
 MOST_RECORDS = 10_000
 
 _bearer = HTTPBearer(auto_error=False, description="The token that `web.ingest_token` names.")
-_COLUMNS: dict[Kind, tuple[str, ...]] = {
-    "customers": COLUMNS,
-    "orders": ORDER_COLUMNS,
-    "lines": LINE_COLUMNS,
-    "events": EVENT_COLUMNS,
-}
 
 
 class Rejected(BaseModel):
@@ -78,7 +70,7 @@ def routes(ws: Workspace, clock: Callable[[], datetime], token: str | None) -> A
         )
 
     router = APIRouter(prefix="/api", dependencies=[Depends(authorize)])
-    for kind, columns in _COLUMNS.items():
+    for kind, columns in COLUMNS.items():
         router.add_api_route(
             f"/{kind}",
             partial(ingest, kind),
