@@ -9,9 +9,11 @@
     ├── RenderError            one customer's message cannot be rendered
     ├── ChannelError
     │   ├── ChannelUnavailable nothing was taken; the channel needs an operator (bad credentials, wrong host)
+    │   ├── ChannelResting     nothing is taken before a moment that the error names
     │   ├── BatchRefused       nothing was taken because of something in the batch; smaller ones may pass
     │   └── AnswerRefused      a request that claims to be a provider's answer, and is not to be believed
     ├── RunError               a run is not in a state that allows what was asked
+    │   └── RunStopped         a guard stopped it
     └── OrchestrationError     the Prefect server, a work pool or a deployment is missing or does not answer
 
 Messages of this tree are written for people and are safe to show and log: they never carry an address, a
@@ -21,6 +23,7 @@ name of a customer or a secret. Texts of foreign exceptions may, so they are nev
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 
 class HoldfastError(Exception):
@@ -94,6 +97,14 @@ class ChannelUnavailable(ChannelError):
     """Nothing of the batch was taken, and trying again by itself will not help: an operator has to act."""
 
 
+class ChannelResting(ChannelError):
+    """The channel takes nothing before `until`, an aware time: its day is full, or its provider asked."""
+
+    def __init__(self, message: str, *, until: datetime, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.until = until
+
+
 class BatchRefused(ChannelError):
     """The provider took nothing of the batch because of something in it. Smaller batches may pass."""
 
@@ -104,6 +115,10 @@ class AnswerRefused(ChannelError):
 
 class RunError(HoldfastError):
     """A run is not in a state that allows what was asked."""
+
+
+class RunStopped(RunError):
+    """A guard stopped the run: too much of it came back, or its calls failed one after the other."""
 
 
 class OrchestrationError(HoldfastError):

@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError
 from holdfast import documents
 from holdfast.documents import Document
 from holdfast.errors import SettingsError
-from holdfast.units import Cron, Duration, Mailbox, Name, Share, TimeZone, WebAddress, Window
+from holdfast.units import Cron, Duration, Mailbox, Name, Rate, Share, TimeZone, WebAddress, Window
 
 FILE_NAME = "holdfast.yaml"
 SECRET_KEYS = re.compile(r"pass|token|secret|credential|api_?key|_key\b|database|\burl\b", re.IGNORECASE)
@@ -85,13 +85,35 @@ class SendPolicy(_Part):
 
     window: Window | None = Field(None, description="Hours of the customer's day, like 09:00-20:00.")
     cap: Cap | None = None
+    rate: Rate | None = Field(
+        None, description="The most messages a time, like 600/min; the channel's own rate holds beside it."
+    )
+
+
+class StopIf(_Part):
+    """What stops a run by itself: too many of its messages come back, or calls fail one after the other."""
+
+    bounce_rate: Share | None = Field(None, description="Refused or bounced, of those sent.")
+    complaint_rate: Share | None = Field(None, description="Reported as spam, of those accepted.")
+    after: int = Field(500, ge=1, description="Messages sent before the rates are judged.")
+    errors: int = Field(10, ge=1, le=1000, description="Calls that failed in a row on one channel.")
+
+
+class Guard(_Part):
+    """Limits of a run: what needs a person's approval, and what stops it."""
+
+    approve_above: int | None = Field(
+        None, ge=0, description="With more customers to write to than this, a run waits for approval."
+    )
+    stop_if: StopIf = StopIf.model_validate({})
 
 
 class Defaults(_Part):
     """What campaigns use where they say nothing."""
 
     holdout: Share = 0.0
-    send: SendPolicy = SendPolicy(window=None, cap=None)
+    send: SendPolicy = SendPolicy.model_validate({})
+    guard: Guard = Guard.model_validate({})
 
 
 class Lifecycle(_Part):
@@ -118,6 +140,19 @@ class ChannelConfig(BaseModel):
 
     adapter: str
     enabled: bool = True
+    rate: Rate | None = Field(None, description="The most messages a time, all workers together: 600/min.")
+    per_day: int | None = Field(
+        None, ge=1, description="The most messages a day of the business; the rest waits for the next one."
+    )
+    slow_start: Duration | None = Field(
+        None, description="How long sending takes to come up from a tenth of `rate` after a pause."
+    )
+
+    @model_validator(mode="after")
+    def _starts_slowly_to_a_rate(self) -> Self:
+        if self.slow_start is not None and self.rate is None:
+            raise PydanticCustomError("channel", "slow_start leads up to a rate; expected `rate` beside it")
+        return self
 
     @property
     def options(self) -> dict[str, Any]:
@@ -132,6 +167,26 @@ class Dispatch(_Part):
     chunk: int = Field(5000, ge=1, le=20_000, description="Messages leased, loaded and rendered together.")
     lease: Duration = timedelta(minutes=5)
     threads: int = Field(4, ge=1, le=64, description="Chunks in work at once in one process.")
+
+
+class Runner(_Part):
+    """What the chunks of a run are worked on by."""
+
+    kind: Literal["threads", "processes", "dask"] = Field(
+        "threads", description="Threads of the flow's process, processes of its machine, or a Dask cluster."
+    )
+    workers: int = Field(
+        2, ge=1, le=256, description="How many processes, or workers of a Dask cluster of our own."
+    )
+    address: str | None = Field(
+        None, description="The Dask scheduler's, like tcp://host:8786. Absent: a cluster on this machine."
+    )
+
+    @model_validator(mode="after")
+    def _has_a_cluster(self) -> Self:
+        if self.address is not None and self.kind != "dask":
+            raise PydanticCustomError("runner", "only a Dask cluster has an address; expected `kind: dask`")
+        return self
 
 
 class Web(_Part):
@@ -225,6 +280,7 @@ class ProjectFile(_Part):
     global_holdout: Share = 0.0
     lifecycle: Lifecycle = Lifecycle()
     dispatch: Dispatch = Dispatch()
+    runner: Runner = Runner.model_validate({})
     web: Web = Web.model_validate({})
     schedules: Schedules = Schedules.model_validate({})
     sources: dict[Name, SyncSource] = Field(
@@ -244,11 +300,6 @@ LATER = {
     "loyalty": "tiers and points",
     "surveys": "questions to customers",
     "referrals": "rewards for recommending",
-    "guard": "limits that stop a run by themselves",
-    "runner": "processes and Dask",
-    "defaults.guard": "limits that stop a run by themselves",
-    "defaults.send.rate": "a pace of its own for each campaign",
-    "channels.*.rate": "a pace for each channel",
 }
 """Keys of the design that this version does not act on, and what they will be for."""
 

@@ -221,6 +221,7 @@ campaign_versions = Table(
     UniqueConstraint("campaign", "digest"),
 )
 
+DECISIONS = ("approved", "settled")
 RUN_STATES = ("planned", "awaiting_approval", "running", "stopping", "stopped", "done")
 
 runs = Table(
@@ -290,6 +291,7 @@ MESSAGE_RESPONSES = ("delivered", "bounced", "opened", "clicked", "replied", "un
 _LIVE = text("state IN ('planned', 'leased', 'sending', 'accepted', 'in_doubt')")
 _SENT = text("sent_at IS NOT NULL")
 _NAMED = text("provider_id IS NOT NULL")
+_FAILED = text("state = 'rejected' OR bounced_at IS NOT NULL OR complained_at IS NOT NULL")
 
 messages = Table(
     "messages",
@@ -350,6 +352,8 @@ messages = Table(
         sqlite_where=text("state = 'in_doubt'"),
     ),
     Index("ix_messages_sent", "customer_id", "sent_at", postgresql_where=_SENT, sqlite_where=_SENT),
+    # The few of a run that went wrong: what its guard counts.
+    Index("ix_messages_failed", "run_id", postgresql_where=_FAILED, sqlite_where=_FAILED),
     # For providers that give back no key of ours.
     Index("ix_messages_provider", "channel", "provider_id", postgresql_where=_NAMED, sqlite_where=_NAMED),
 )
@@ -368,6 +372,42 @@ attempts = Table(
     Column("rejected", Integer),
     Column("retried", Integer),
     Column("in_doubt", Integer),
+    # What a breaker looks at: the latest calls of a run on a channel.
+    Index("ix_attempts_run_channel", "run_id", "channel", "id"),
+)
+
+# How far a channel's pace, or a campaign's, has been given away: see store/paces.py.
+paces = Table(
+    "paces",
+    metadata,
+    # "channel email", "campaign winback"
+    Column("name", Text, primary_key=True),
+    # Sending may go on from this moment, by the database's clock.
+    Column("free_at", UtcTime, nullable=False),
+    # When sending began after a pause: a slow start counts from here.
+    Column("started_at", UtcTime, nullable=False),
+    # The business's day, and how many messages were given leave on it.
+    Column("day", Date),
+    Column("today", Integer, nullable=False, server_default=text("0")),
+)
+
+# What people decided by hand, with their reasons. Append-only.
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("campaign", Text, nullable=False),
+    Column("run_id", Id, ForeignKey("runs.id")),
+    Column("what", Text, nullable=False),
+    # The hash that was approved; `accepted` or `resend` for what was settled.
+    Column("detail", Text, nullable=False),
+    # How many messages and posts it was about; none for an approval.
+    Column("messages", Integer),
+    Column("who", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("decided_at", UtcTime, nullable=False),
+    _one_of("what", DECISIONS, "what"),
+    Index("ix_decisions_campaign", "campaign", "id"),
 )
 
 POST_STATES = ("planned", "sending", "accepted", "rejected", "in_doubt")

@@ -22,6 +22,7 @@ from holdfast.mistakes import closest
 _UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LONGEST = timedelta(days=36_500)
 _DURATION = re.compile(r"(\d{1,6})(s|min|h|d|w)")
+_RATE = re.compile(r"(\d{1,9})\s*/\s*(s|min|h)")
 _SHARE = re.compile(r"(\d{1,3}(?:\.\d{1,4})?)\s*%")
 _WINDOW = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]|24):([0-5]\d)")
 
@@ -56,6 +57,26 @@ def format_duration(value: timedelta) -> str:
         if seconds and seconds % size == 0 and (suffix != "w" or seconds >= 4 * size):
             return f"{seconds // size}{suffix}"
     return f"{seconds}s"
+
+
+def parse_rate(value: Any) -> float:
+    """`600/s`, `90/min`, `1000/h`, as messages a second."""
+    if isinstance(value, float) and value > 0:
+        return value
+    match = _RATE.fullmatch(value) if isinstance(value, str) else None
+    if match is None or int(match[1]) == 0:
+        raise PydanticCustomError(
+            "rate", "not a rate; expected a number of messages a s, min or h, like 600/min"
+        )
+    return int(match[1]) / timedelta(**{_UNITS[match[2]]: 1}).total_seconds()
+
+
+def format_rate(value: float) -> str:
+    """The text that parses to the same rate: `10/s`, `90/min`, `1000/h`."""
+    for suffix, seconds in (("s", 1), ("min", 60)):
+        if abs(value * seconds - round(value * seconds)) < 1e-6:
+            return f"{round(value * seconds)}/{suffix}"
+    return f"{max(round(value * 3_600), 1)}/h"
 
 
 def parse_share(value: Any) -> float:
@@ -154,6 +175,12 @@ Duration = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^\d{1,6}(s|min|h|d|w)$", "examples": ["14d", "6h"]}),
 ]
 Timeout = Annotated[Duration, AfterValidator(check_timeout)]
+Rate = Annotated[
+    float,
+    BeforeValidator(parse_rate),
+    PlainSerializer(format_rate, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^\d{1,9}\s*/\s*(s|min|h)$", "examples": ["600/min"]}),
+]
 Share = Annotated[
     float,
     BeforeValidator(parse_share),

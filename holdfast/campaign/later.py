@@ -12,8 +12,6 @@ from holdfast.mistakes import Place
 
 CAMPAIGN = {
     "trigger": "starting from an event instead of a schedule",
-    "guard": "limits that stop a run by themselves",
-    "send.rate": "a pace of its own for each campaign",
     "steps.*.survey": "questions to customers",
     "steps.*.tone": "tones that a template can take",
     "steps.*.referral": "rewards for recommending",

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 from pydantic_core import PydanticCustomError
 
 from holdfast.audience.rules import Rule
-from holdfast.settings import Cap, SendPolicy
+from holdfast.settings import Cap, Guard, SendPolicy
 from holdfast.units import Cron, Duration, Name, Share, TimeZone
 
 TemplatePath = Annotated[str, StringConstraints(pattern=r"^\w[\w-]*(/\w[\w-]*)*$")]
@@ -109,7 +109,10 @@ class Campaign(_Part):
     re_entry: Literal["never", "always"] | ReEntry = "never"
     exit_when: list[Literal["converted", "unsubscribed"]] = Field(default_factory=list)
     steps: Annotated[list[AnyStep], Field(min_length=1), AfterValidator(_with_a_send)]
-    send: SendPolicy | None = Field(None, description="Window and cap; default: the project's.")
+    send: SendPolicy | None = Field(None, description="Window, cap and rate; default: the project's.")
+    guard: Guard | None = Field(
+        None, description="What needs approval, and what stops a run; default: the project's."
+    )
     in_doubt: Literal["hold", "resend"] = Field(
         "hold", description="A message nobody can tell was taken: keep it so, or send it again."
     )
@@ -151,4 +154,4 @@ def _sum(first: timedelta | None, second: timedelta | None) -> timedelta | None:
     return first + second if first is not None and second is not None else first or second
 
 
-__all__ = ["Campaign", "Cap", "Goal", "Post", "ReEntry", "Schedule", "SendPolicy", "Step", "Variant"]
+__all__ = ["Campaign", "Cap", "Goal", "Guard", "Post", "ReEntry", "Schedule", "SendPolicy", "Step", "Variant"]

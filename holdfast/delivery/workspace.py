@@ -18,7 +18,7 @@ from holdfast.channel import Capabilities, Channel
 from holdfast.content.library import Library
 from holdfast.errors import RunError
 from holdfast.mistakes import closest
-from holdfast.settings import Project, SendPolicy
+from holdfast.settings import Guard, Project, SendPolicy, StopIf
 from holdfast.store.contact import Route
 from holdfast.store.database import Database
 from holdfast.store.history import Bestsellers, load_bestsellers
@@ -141,12 +141,25 @@ class Workspace:
             return self._bestsellers[day]
 
     def send_policy(self, campaign: Campaign) -> SendPolicy:
-        """Window and cap: each the campaign's own, else the project's. A transactional one has no cap."""
+        """Window, cap and rate: the campaign's own, else the project's. A transactional one has no cap."""
         own, default = campaign.send or SendPolicy(), self.project.defaults.send
         return SendPolicy(
             window=own.window or default.window,
             cap=(own.cap or default.cap) if campaign.is_marketing else None,
+            rate=own.rate or default.rate,
         )
+
+    def guard(self, campaign: Campaign) -> Guard:
+        """What needs approval and what stops a run: each the campaign's own where it says so, else the
+        project's."""
+        own, default = campaign.guard or Guard.model_validate({}), self.project.defaults.guard
+        said = {field: getattr(guard, field) for guard in (default, own) for field in guard.model_fields_set}
+        stop = {
+            field: getattr(guard.stop_if, field)
+            for guard in (default, own)
+            for field in guard.stop_if.model_fields_set
+        }
+        return Guard.model_construct(**said | {"stop_if": StopIf.model_construct(**stop)})
 
     def entry_plan(self, campaign: Campaign) -> EntryPlan:
         """How customers enter the campaign."""

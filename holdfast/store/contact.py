@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     FromClause,
     Text,
@@ -26,7 +27,10 @@ from sqlalchemy import (
 
 from holdfast.audience.reasons import Reason
 from holdfast.settings import Cap
-from holdfast.tables import addresses, consents, messages, suppressions
+from holdfast.tables import UtcTime, addresses, consents, messages, suppressions
+
+Moment = datetime | ColumnElement[datetime]
+"""A time, or what stands for one in a statement that is built once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ def because(reason: Reason) -> ColumnElement[str]:
 
 
 def consents_to(
-    customer_id: ColumnElement[int], kind: str, purpose: str, at: datetime, *, opt_in: bool = False
+    customer_id: ColumnElement[int], kind: str, purpose: str, at: Moment, *, opt_in: bool = False
 ) -> ColumnElement[bool]:
     """The latest consent up to `at` permits. Marketing needs a yes, as everything does with `opt_in`; a
     transactional message only no no."""
@@ -64,7 +68,7 @@ def consents_to(
 
 
 def join_contact(
-    source: FromClause, customer_id: ColumnElement[int], routes: Sequence[Route], purpose: str, at: datetime
+    source: FromClause, customer_id: ColumnElement[int], routes: Sequence[Route], purpose: str, at: Moment
 ) -> tuple[FromClause, dict[str, ColumnElement[str]]]:
     """The source joined to addresses and suppressions; for each kind why it cannot be used (NULL: can)."""
     problems: dict[str, ColumnElement[str]] = {}
@@ -114,17 +118,19 @@ def why_none(routes: Sequence[Route], problems: dict[str, ColumnElement[str]]) -
     )
 
 
-def over_cap(customer_id: ColumnElement[int], cap: Cap | None, at: datetime) -> ColumnElement[bool]:
+def over_cap(customer_id: ColumnElement[int], cap: Cap | None, at: Moment) -> ColumnElement[bool]:
     """The customer already got the cap's number of marketing messages, taken or in doubt, in its window."""
     if cap is None:
         return false()
     sent = messages.alias("sent")
+    per = literal(int(cap.per.total_seconds() * 1_000_000), BigInteger)
+    at = literal(at, UtcTime) if isinstance(at, datetime) else at
     count = (
         select(func.count())
         .select_from(sent)
         .where(
             sent.c.customer_id == customer_id,
-            sent.c.sent_at > at - cap.per,
+            sent.c.sent_at > at - per,
             sent.c.purpose == "marketing",
             sent.c.state.in_(("sending", "accepted", "in_doubt")),
         )

@@ -6,7 +6,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    ColumnElement,
     Connection,
     Engine,
     Select,
@@ -154,21 +155,7 @@ class Database:
 
         Unlike a list of bound parameters it has no limit, and the statement's text stays the same.
         """
-        parameter = json.dumps([list(record) for record in records])
-        element = column("value", JSON)
-        if self.is_sqlite:
-            source = func.json_each(parameter).table_valued("value")
-            cells = [
-                cast(func.json_extract(source.c.value, f"$[{number}]"), kind).label(name)
-                for number, (name, kind) in enumerate(columns.items())
-            ]
-        else:
-            source = func.jsonb_array_elements(cast(literal(parameter, Text), JSONB)).table_valued(element)
-            cells = [
-                cast(source.c.value.op("->>")(number), kind).label(name)
-                for number, (name, kind) in enumerate(columns.items())
-            ]
-        return select(*cells).select_from(source).subquery("given")
+        return rows_of(literal(packed(records), Text), self.is_sqlite, columns)
 
     def among(self, ids: Sequence[int]) -> Select[Any]:
         """These ids as a subquery, for `column.in_(database.among(ids))`."""
@@ -178,6 +165,30 @@ class Database:
     def close(self) -> None:
         """Gives all connections back."""
         self.engine.dispose()
+
+
+def packed(records: Iterable[Iterable[Any]]) -> str:
+    """Records as the text that `rows_of` takes apart."""
+    return json.dumps([list(record) for record in records])
+
+
+def rows_of(
+    parameter: ColumnElement[str], is_sqlite: bool, columns: Mapping[str, TypeEngine[Any]]
+) -> Subquery:
+    """Packed records as a FROM clause with these columns. The parameter may be bound when it is executed."""
+    if is_sqlite:
+        source = func.json_each(parameter).table_valued("value")
+        cells = [
+            cast(func.json_extract(source.c.value, f"$[{number}]"), kind).label(name)
+            for number, (name, kind) in enumerate(columns.items())
+        ]
+    else:
+        source = func.jsonb_array_elements(cast(parameter, JSONB)).table_valued(column("value", JSON))
+        cells = [
+            cast(source.c.value.op("->>")(number), kind).label(name)
+            for number, (name, kind) in enumerate(columns.items())
+        ]
+    return select(*cells).select_from(source).subquery("given")
 
 
 def _configure_sqlite(connection: Any, record: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -16,7 +17,9 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Text,
+    Update,
     and_,
+    bindparam,
     case,
     exists,
     func,
@@ -28,11 +31,13 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy.types import TypeEngine
 
 from holdfast.audience.reasons import Reason
 from holdfast.settings import Cap
 from holdfast.store.contact import Route, because, first_usable, join_contact, over_cap, why_none
-from holdfast.store.database import Database, database_now
+from holdfast.store.database import Database, database_now, packed, rows_of
 from holdfast.tables import UtcTime, addresses, attempts, messages, runs, to_microseconds
 
 
@@ -135,7 +140,11 @@ def load(connection: Connection, database: Database, ids: Sequence[int]) -> list
 
 
 def _expiry(length: timedelta) -> Any:
-    return database_now() + literal(int(length.total_seconds() * 1_000_000), BigInteger)
+    return database_now() + literal(_microseconds(length), BigInteger)
+
+
+def _microseconds(length: timedelta) -> int:
+    return int(length.total_seconds() * 1_000_000)
 
 
 def renew(database: Database, owner: str, length: timedelta) -> None:
@@ -168,6 +177,31 @@ def begin_sending(
     may be sent; the rest is `skipped` with its reason, or `planned` again. A message that is missing from
     the answer is no longer ours. Committed when this returns.
     """
+    with database.write(exclusive=True) as connection:
+        attempt_id: int = connection.execute(
+            insert(attempts)
+            .values(run_id=run_id, channel=route.channel, messages=len(ids), started_at=now)
+            .returning(attempts.c.id)
+        ).scalar_one()
+        states = connection.execute(
+            _beginning(database.is_sqlite, route, purpose, cap),
+            {
+                "ids": packed((id_,) for id_ in ids),
+                "owner": owner,
+                "attempt": attempt_id,
+                "now": now,
+                "length": _microseconds(length),
+            },
+        ).all()
+    return attempt_id, dict(map(tuple, states))
+
+
+# Kept: SQLAlchemy takes longer to build these two statements than the database to run them for a batch.
+@lru_cache(maxsize=64)
+def _beginning(is_sqlite: bool, route: Route, purpose: str, cap: Cap | None) -> ReturningUpdate[Any]:
+    """The statement of `begin_sending`; binds ids, owner, attempt, now and length."""
+    now, owner = bindparam("now", type_=UtcTime), bindparam("owner", type_=Text)
+    given = rows_of(bindparam("ids", type_=Text), is_sqlite, {"id": BigInteger()})
     candidate = messages.alias("candidate")
     source, problems = join_contact(
         candidate.join(runs, runs.c.id == candidate.c.run_id),
@@ -189,7 +223,7 @@ def begin_sending(
         )
         .select_from(source)
         .where(
-            candidate.c.id.in_(database.among(ids)),
+            candidate.c.id.in_(select(given.c.id)),
             candidate.c.state == "leased",
             candidate.c.lease_owner == owner,
         )
@@ -197,30 +231,22 @@ def begin_sending(
         .prefix_with("MATERIALIZED")
     )
     go, wait = judged.c.verdict.is_(None), judged.c.verdict.in_(("stopped", "closed"))
-    with database.write(exclusive=True) as connection:
-        attempt_id: int = connection.execute(
-            insert(attempts)
-            .values(run_id=run_id, channel=route.channel, messages=len(ids), started_at=now)
-            .returning(attempts.c.id)
-        ).scalar_one()
-        states = connection.execute(
-            update(messages)
-            # Named again for PostgreSQL: a row that changed under us is judged again by this, not by the CTE.
-            .where(
-                messages.c.id == judged.c.id, messages.c.state == "leased", messages.c.lease_owner == owner
-            )
-            .values(
-                state=case((go, "sending"), (wait, "planned"), else_="skipped"),
-                reason=case((go | wait, null()), else_=judged.c.verdict),
-                attempts=messages.c.attempts + case((go, 1), else_=0),
-                attempt_id=case((go, attempt_id), else_=messages.c.attempt_id),
-                sent_at=case((go, literal(now, UtcTime)), else_=messages.c.sent_at),
-                lease_owner=case((go, owner), else_=null()),
-                lease_expires_at=case((go, _expiry(length)), else_=null()),
-            )
-            .returning(messages.c.id, messages.c.state)
-        ).all()
-    return attempt_id, dict(map(tuple, states))
+    expiry = database_now() + bindparam("length", type_=BigInteger)
+    return (
+        update(messages)
+        # Named again for PostgreSQL: a row that changed under us is judged again by this, not by the CTE.
+        .where(messages.c.id == judged.c.id, messages.c.state == "leased", messages.c.lease_owner == owner)
+        .values(
+            state=case((go, "sending"), (wait, "planned"), else_="skipped"),
+            reason=case((go | wait, null()), else_=judged.c.verdict),
+            attempts=messages.c.attempts + case((go, 1), else_=0),
+            attempt_id=case((go, bindparam("attempt", type_=BigInteger)), else_=messages.c.attempt_id),
+            sent_at=case((go, now), else_=messages.c.sent_at),
+            lease_owner=case((go, owner), else_=null()),
+            lease_expires_at=case((go, expiry), else_=null()),
+        )
+        .returning(messages.c.id, messages.c.state)
+    )
 
 
 def settle(
@@ -237,48 +263,20 @@ def settle(
     truth all the same: about a message in doubt; and `accepted` even where it was planned again meanwhile,
     so that it does not go out again. Otherwise an outcome says nothing about a later call than its own.
     """
-    given = database.rows(
-        [
-            (
-                outcome.id,
-                outcome.state,
-                outcome.reason,
-                outcome.provider_id,
-                None if outcome.due_at is None else to_microseconds(outcome.due_at),
-            )
-            for outcome in outcomes
-        ],
-        id=BigInteger(),
-        state=Text(),
-        reason=Text(),
-        provider_id=Text(),
-        due_at=BigInteger(),
+    given = packed(
+        (
+            outcome.id,
+            outcome.state,
+            outcome.reason,
+            outcome.provider_id,
+            None if outcome.due_at is None else to_microseconds(outcome.due_at),
+        )
+        for outcome in outcomes
     )
     # Under the project's lock: answers to the same messages may be on their way in, in another order.
     with database.write(exclusive=True) as connection:
         connection.execute(
-            update(messages)
-            .where(
-                messages.c.id == given.c.id,
-                or_(
-                    and_(messages.c.attempt_id == attempt_id, messages.c.state.in_(("sending", "in_doubt"))),
-                    and_(given.c.state == "accepted", messages.c.state.in_(UNSETTLED)),
-                ),
-            )
-            .values(
-                state=given.c.state,
-                reason=given.c.reason,
-                provider_id=given.c.provider_id,
-                due_at=func.coalesce(given.c.due_at, messages.c.due_at),
-                # What was not taken no longer counts under a cap.
-                sent_at=case(
-                    (given.c.state.in_(("planned", "rejected")), null()),
-                    else_=func.coalesce(messages.c.sent_at, literal(now, UtcTime)),
-                ),
-                settled_at=literal(now, UtcTime),
-                lease_owner=None,
-                lease_expires_at=None,
-            )
+            _settlement(database.is_sqlite), {"outcomes": given, "attempt": attempt_id, "now": now}
         )
         insert_fallbacks(connection, database, outcomes, fallbacks, purpose, now)
         count = {state: sum(outcome.state == state for outcome in outcomes) for state in _COUNTED}
@@ -293,6 +291,45 @@ def settle(
                 },
             )
         )
+
+
+@lru_cache(maxsize=2)
+def _settlement(is_sqlite: bool) -> Update:
+    """The statement of `settle`; binds outcomes, attempt and now."""
+    now = bindparam("now", type_=UtcTime)
+    columns: dict[str, TypeEngine[Any]] = {
+        "id": BigInteger(),
+        "state": Text(),
+        "reason": Text(),
+        "provider_id": Text(),
+        "due_at": BigInteger(),
+    }
+    given = rows_of(bindparam("outcomes", type_=Text), is_sqlite, columns)
+    own_call = messages.c.attempt_id == bindparam("attempt", type_=BigInteger)
+    return (
+        update(messages)
+        .where(
+            messages.c.id == given.c.id,
+            or_(
+                and_(own_call, messages.c.state.in_(("sending", "in_doubt"))),
+                and_(given.c.state == "accepted", messages.c.state.in_(UNSETTLED)),
+            ),
+        )
+        .values(
+            state=given.c.state,
+            reason=given.c.reason,
+            provider_id=given.c.provider_id,
+            due_at=func.coalesce(given.c.due_at, messages.c.due_at),
+            # What was not taken no longer counts under a cap.
+            sent_at=case(
+                (given.c.state.in_(("planned", "rejected")), null()),
+                else_=func.coalesce(messages.c.sent_at, now),
+            ),
+            settled_at=now,
+            lease_owner=None,
+            lease_expires_at=None,
+        )
+    )
 
 
 UNSETTLED = ("planned", "leased", "sending", "in_doubt")

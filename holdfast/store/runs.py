@@ -32,6 +32,8 @@ class Run:
     """One occurrence of a campaign. `as_of` bounds the facts that its audience's rule saw.
 
     `holdout` is the share that it holds out; None: a transactional campaign's, which draws no arms.
+    `approved_hash` is that of the plan which a person approved; None: it needed no approval, or waits for it.
+    `version` is the digest of the campaign's file and templates that it was opened, or approved, with.
     """
 
     id: int
@@ -44,6 +46,8 @@ class Run:
     created_at: datetime
     finished_at: datetime | None
     holdout: float | None
+    approved_hash: str | None
+    version: str
 
     def time_at(self, now: datetime) -> datetime:
         """The run's own time: `as_of` at its creation, going on from there. It is now unless back-dated."""
@@ -61,6 +65,8 @@ _RUN = (
     runs.c.created_at,
     runs.c.finished_at,
     runs.c.holdout,
+    runs.c.approved_hash,
+    select(campaign_versions.c.digest).where(campaign_versions.c.id == runs.c.version_id).scalar_subquery(),
 )
 
 
@@ -88,7 +94,8 @@ def open_run(
                 "holdout": holdout,
                 "created_at": now,
             }
-            run = Run(*connection.execute(insert(runs).values(values).returning(*_RUN)).one())
+            run_id = connection.execute(insert(runs).values(values).returning(runs.c.id)).scalar_one()
+            run = get_run(connection, run_id)
     return run
 
 

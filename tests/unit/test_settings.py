@@ -137,14 +137,26 @@ def test_an_empty_file_is_a_project(written: Callable[[str], Path]) -> None:
             "    sources: {shop: {orders: {sql: 'select 1 where at > :cursor'}}}\n" + " " * 29 + "^",
         ),
         (
-            "channels: {email: {adapter: sandbox, rate: 600/s}}\n",
-            "holdfast.yaml:1:38: `rate` is not supported yet: a pace for each channel\n"
-            "    channels: {email: {adapter: sandbox, rate: 600/s}}\n" + " " * 41 + "^",
+            "channels: {email: {adapter: sandbox, rate: 600}}\n",
+            "holdfast.yaml:1:44: `rate` is not a rate; expected a number of messages a s, min or h,"
+            " like 600/min\n"
+            "    channels: {email: {adapter: sandbox, rate: 600}}\n" + " " * 47 + "^",
+        ),
+        (
+            "channels: {email: {adapter: sandbox, slow_start: 10min}}\n",
+            "holdfast.yaml:1:19: `email`: slow_start leads up to a rate; expected `rate` beside it\n"
+            "    channels: {email: {adapter: sandbox, slow_start: 10min}}\n" + " " * 22 + "^",
+        ),
+        (
+            "runner: {kind: threads, address: 'tcp://dask:8786'}\n",
+            "holdfast.yaml:1:9: `runner`: only a Dask cluster has an address; expected `kind: dask`\n"
+            "    runner: {kind: threads, address: 'tcp://dask:8786'}\n" + " " * 12 + "^",
         ),
         (
             "root: /tmp\n",
             "holdfast.yaml:1:1: unknown key `root`; expected brand, business, channels, database, defaults,"
-            " dispatch, global_holdout, lifecycle, schedules, secret, sources or web\n    root: /tmp\n    ^",
+            " dispatch, global_holdout, lifecycle, runner, schedules, secret, sources or web\n"
+            "    root: /tmp\n    ^",
         ),
     ],
 )

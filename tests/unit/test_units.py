@@ -15,12 +15,15 @@ from holdfast.units import (
     DailyWindow,
     Duration,
     Mailbox,
+    Rate,
     Share,
     TimeZone,
     WebAddress,
     Window,
     format_duration,
+    format_rate,
     parse_duration,
+    parse_rate,
     parse_share,
     parse_window,
 )
@@ -62,6 +65,20 @@ def test_a_duration_survives_being_written_and_read(seconds: int) -> None:
     text = format_duration(duration)
     if len(text.rstrip("sminhdw")) <= 6:
         assert parse_duration(text) == duration
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("600/s", 600.0), ("90/min", 1.5), ("1000 / h", 1000 / 3600), ("1/h", 1 / 3600)]
+)
+def test_a_rate_is_messages_a_second_in_code_and_written_as_people_do(text: str, rate: float) -> None:
+    assert parse_rate(text) == pytest.approx(rate)
+    assert parse_rate(format_rate(rate)) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("value", ["600", 600, "0/s", "-1/s", "5/d", "1.5/s", "", None, 0.0])
+def test_what_is_no_rate_is_refused(value: Any) -> None:
+    expected = "not a rate; expected a number of messages a s, min or h, like 600/min"
+    assert refusal(Rate, value) == expected
 
 
 @pytest.mark.parametrize(("text", "share"), [("0%", 0.0), ("10%", 0.1), ("0.3 %", 0.003), ("100%", 1.0)])
