@@ -14,7 +14,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -x $(RUN) && $(RUN) -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); } || \
 		{ rm -rf $(VENV); echo "Python's venv module is incomplete; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Installing Holdfast into $(VENV); the first time this takes a few minutes."
-	@$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[postgres,parquet,demo,test]'
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[postgres,parquet,dask,demo,test]'
 	@touch $@
 
 demo: install

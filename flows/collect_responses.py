@@ -11,6 +11,7 @@ from prefect.states import Completed, Failed
 from flows import now, workspace
 from holdfast import responses
 from holdfast.orchestration.deployments import COLLECT
+from holdfast.orchestration.events import came_back, run_stopped
 from holdfast.orchestration.follow_ups import pick_up
 from holdfast.orchestration.occurrences import run_name
 from holdfast.orchestration.redaction import redacted
@@ -21,9 +22,12 @@ from holdfast.responses import Collected
 @redacted()
 def collect_responses() -> State:
     """Collects, and sees to it that whatever is due goes on: doubt that ended may be a message to send."""
-    workspace.cache_clear()
     collected = collect()
     pick_up(workspace(), now())
+    for run in collected.stopped:
+        run_stopped(run.campaign, run.reason)
+    for campaign, count in responses.newly_came_back(workspace(), now()).items():
+        came_back(campaign, count)
     message = f"{collected.new:,} new answers, {collected.conversions:,} conversions changed"
     if collected.problems:
         return Failed(message="; ".join([message, *collected.problems]))

@@ -18,7 +18,6 @@ from holdfast.store import conversions
 @redacted()
 def refresh_metrics() -> State:
     """A results page for each campaign that ran, and last month's KPI sheet."""
-    workspace.cache_clear()
     ended = {
         campaign: refresh_campaign.with_options(task_run_name=f"refresh {campaign}")(
             campaign, return_state=True

@@ -22,7 +22,6 @@ from holdfast.sync import SyncReport
 @redacted()
 def sync_customers() -> State:
     """Every source in turn; one that cannot be read keeps none of the others from it."""
-    workspace.cache_clear()
     reports: list[SyncReport] = []
     for source in workspace().project.sources:
         reports += sync_source.with_options(task_run_name=f"sync {source}")(source)

@@ -14,11 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
 from holdfast.errors import BatchRefused
+
+_Any = TypeVar("_Any")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ def require_fit(name: str, capabilities: Capabilities, batch: Sequence[Message])
         )
 
 
-def by_count(messages: Sequence[Message], size: int) -> Iterator[Sequence[Message]]:
+def by_count(messages: Sequence[_Any], size: int) -> Iterator[Sequence[_Any]]:
     """The messages in batches of `size`: how a channel splits them that has no other limit."""
     for start in range(0, len(messages), size):
         yield messages[start : start + size]

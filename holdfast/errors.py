@@ -22,8 +22,10 @@ name of a customer or a secret. Texts of foreign exceptions may, so they are nev
 
 from __future__ import annotations
 
+import copyreg
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 
 class HoldfastError(Exception):
@@ -35,6 +37,10 @@ class HoldfastError(Exception):
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors come from other processes too, and not every constructor takes what `args` holds.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -98,11 +104,14 @@ class ChannelUnavailable(ChannelError):
 
 
 class ChannelResting(ChannelError):
-    """The channel takes nothing before `until`, an aware time: its day is full, or its provider asked."""
+    """The channel takes nothing for a while: its day is full, or its provider asked for a pause.
 
-    def __init__(self, message: str, *, until: datetime, hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.until = until
+    `until` is an aware time by the database's clock, `after` how long that is from now by any clock.
+    """
+
+    def __init__(self, message: str, *, until: datetime, after: timedelta) -> None:
+        super().__init__(message)
+        self.until, self.after = until, after
 
 
 class BatchRefused(ChannelError):

@@ -166,7 +166,7 @@ class Dispatch(_Part):
     # Large enough that a batch provider gets full requests of each way through a template.
     chunk: int = Field(5000, ge=1, le=20_000, description="Messages leased, loaded and rendered together.")
     lease: Duration = timedelta(minutes=5)
-    threads: int = Field(4, ge=1, le=64, description="Chunks in work at once in one process.")
+    threads: int = Field(2, ge=1, le=64, description="Chunks in work at once in one process.")
 
 
 class Runner(_Part):

@@ -242,6 +242,8 @@ runs = Table(
     Column("audience_at", UtcTime),
     Column("created_at", UtcTime, nullable=False),
     Column("finished_at", UtcTime),
+    # The last attempt when a guard stopped the run: once it is resumed, later ones alone count.
+    Column("judged_after", Id),
     UniqueConstraint("campaign", "occurrence"),
     _one_of("state", RUN_STATES, "state"),
 )

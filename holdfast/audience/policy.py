@@ -13,6 +13,8 @@ MAX_ATTEMPTS = 6
 _FIRST_PAUSE = timedelta(seconds=30)
 _LONGEST_PAUSE = timedelta(hours=1)
 _LONGEST_ASKED = timedelta(days=1)
+_FIRST_REST = timedelta(milliseconds=250)
+_LONGEST_REST = timedelta(minutes=10)
 
 
 def next_try(attempts: int, after: timedelta | None, now: datetime) -> datetime | None:
@@ -25,6 +27,15 @@ def next_try(attempts: int, after: timedelta | None, now: datetime) -> datetime 
         return None
     pause = min(_FIRST_PAUSE * (1 << (attempts - 1)), _LONGEST_PAUSE)
     return now + max(pause, min(after or timedelta(), _LONGEST_ASKED))
+
+
+def pause_after(failed: int) -> timedelta:
+    """How long a channel is left alone after so many failed calls in a row, at least 1.
+
+    A quarter of a second at first, doubling, at most ten minutes: a server that restarts is waited for, one
+    that is gone is not knocked at all night.
+    """
+    return min(_FIRST_REST * (1 << min(failed - 1, 20)), _LONGEST_REST)
 
 
 def opening(window: DailyWindow, zone: ZoneInfo, now: datetime) -> tuple[datetime, datetime]:

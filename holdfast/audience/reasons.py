@@ -25,8 +25,9 @@ class Reason(StrEnum):
     STEP_REMOVED = "step_removed"
     RENDER_FAILED = "render_failed"
 
-    # A message in doubt, and one that policy sends again.
+    # A message in doubt; one that is sent again by policy or by hand; one that a person said was taken.
     SENDER_LOST = "sender_lost"
     NO_ANSWER = "no_answer"
     CHANNEL_FAILED = "channel_failed"
     RESENT = "resent"
+    SETTLED_BY_HAND = "settled_by_hand"

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from holdfast.cli import answers, checking, data, operating, reporting, running
+from holdfast.cli import answers, checking, data, operating, planning, reporting, running, settling
 from holdfast.cli.session import Session
 from holdfast.errors import HoldfastError
 
@@ -56,11 +56,13 @@ def _project(
 
 app.command()(checking.validate)
 app.command()(checking.schema)
-app.command()(running.plan)
+app.command()(planning.plan)
 app.command()(running.preview)
 app.command()(running.run)
+app.command()(planning.approve)
 app.command()(running.status)
 app.command()(running.why)
+app.command()(settling.settle)
 app.command()(answers.collect)
 app.command()(reporting.report)
 app.command()(operating.deploy)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from holdfast.cli.session import AsJson, Session, print_json
+from holdfast.units import format_rate
 
 
 def deploy(context: typer.Context, as_json: AsJson = False) -> None:
@@ -15,14 +16,16 @@ def deploy(context: typer.Context, as_json: AsJson = False) -> None:
     session: Session = context.obj
     with session.workspace() as ws:
         session.prefect()
-        from holdfast.orchestration import deployments
+        from holdfast.orchestration import deployments, limits
 
         done = deployments.deploy(ws.project, [source.campaign for source in ws.sources.values()])
+        rates = limits.deploy_limits(ws.project, ws.database, datetime.now(UTC))
     facts = {
         "created": done.created,
         "updated": done.updated,
         "unchanged": done.unchanged,
         "removed": done.removed,
+        "rates": [f"{channel} {format_rate(rate)}" for channel, rate in rates.items()],
     }
     if as_json:
         print_json(facts)

@@ -1,4 +1,4 @@
-"""`holdfast plan | preview | run | status | why`: one campaign, before, while and after it runs."""
+"""`holdfast preview | run | status | why`: one campaign, before, while and after it runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from holdfast.cli.session import AsJson, Session, print_json
-from holdfast.cli.shown import progress_bars, show, status_table, waterfall_table
+from holdfast.cli.shown import decisions_table, progress_bars, show, status_table, waterfall_table
 
 if TYPE_CHECKING:
     from holdfast.delivery import Workspace
@@ -38,32 +38,6 @@ AsOf = Annotated[
     str | None,
     typer.Option(metavar="TIME", help="Select by the facts of this moment: 2026-11-21, or with a time."),
 ]
-
-
-def plan(context: typer.Context, campaign: CampaignName, as_of: AsOf = None, as_json: AsJson = False) -> None:
-    """Count what a run would do now: whom it selects, whom not and why, who is held out. Sends nothing."""
-    from holdfast import delivery
-
-    now = datetime.now(UTC)
-    with context.obj.workspace() as ws, progress_bars() as progress:
-        counted = delivery.plan(
-            ws, campaign, moment_of(ws, as_of) or now, now, lambda done, total: progress("count", done, total)
-        )
-    if as_json:
-        print_json(
-            {
-                "campaign": campaign,
-                "as_of": counted.as_of.isoformat(),
-                "waterfall": [
-                    {"step": words.strip(), "customers": n} for words, n in counted.waterfall.rows()
-                ],
-                "to_send": counted.to_send,
-            }
-        )
-    else:
-        show(
-            f"{campaign}, as of {counted.as_of:%Y-%m-%d %H:%M} UTC", waterfall_table(counted.waterfall.rows())
-        )
 
 
 def run(
@@ -122,17 +96,26 @@ def status(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the latest runs: state, messages by state, how many are in doubt, what is due next."""
+    """Show the latest runs: state, messages by state, how many are in doubt, what is due next.
+
+    Of one campaign, with what people decided about it by hand.
+    """
     from holdfast import report
 
     with context.obj.workspace() as ws:
         found = report.status(ws, datetime.now(UTC), campaign)
+        decided = report.decided_by_hand(ws, campaign) if campaign else []
     if as_json:
-        print_json(_facts(found))
-    elif found:
+        print_json(_facts(found) | ({"decisions": [asdict(one) for one in decided]} if campaign else {}))
+        return
+    if found:
         show("", status_table(found))
     else:
         typer.echo("no run yet", err=True)
+    if decided:
+        show("\nDecided by hand", decisions_table(decided))
+    for name in dict.fromkeys(row.run.campaign for row in found if row.in_doubt):
+        typer.echo(f"doubt can be ended with: holdfast settle {name} --as accepted|resend", err=True)
 
 
 def why(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -91,6 +93,14 @@ class Session:
             yield database
         finally:
             database.close()
+
+
+def operator() -> str:
+    """Who is at the keyboard, as the system knows them: what is decided by hand is recorded with it."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return f"user {os.getuid()}"  # a container need not know its users by name
 
 
 def print_json(value: Any) -> None:

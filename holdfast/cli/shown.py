@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from holdfast.report import RunStatus
+    from holdfast.report import PlanRow, RunStatus
+    from holdfast.store.decisions import Decision
 
 
 _WIDE = 1000
+_TOTALS = ("matched", "enrolled", "to send")
 
 
 @contextmanager
@@ -47,8 +49,21 @@ def waterfall_table(rows: list[tuple[str, int]]) -> Table:
     table.add_column()
     table.add_column(justify="right")
     for words, n in rows:
-        total = words in ("matched", "enrolled", "to send")
+        total = words in _TOTALS
         table.add_row(words if total else f"  {words}", f"{n:,}", style="bold" if total else None)
+    return table
+
+
+def plan_table(rows: Sequence[PlanRow], last: str | None) -> Table:
+    """A plan's waterfall, beside that of the last run where there was one."""
+    table = _table(show_header=last is not None)
+    for name in ("", "customers", *([f"in {last}"] if last else [])):
+        table.add_column(name, justify="right" if name else "left")
+    for row in rows:
+        total = row.words in _TOTALS
+        before = [] if last is None else ["" if row.before is None else f"{row.before:,}"]
+        words = row.words if total else f"  {row.words}"
+        table.add_row(words, f"{row.customers:,}", *before, style="bold" if total else None)
     return table
 
 
@@ -66,6 +81,23 @@ def status_table(found: list[RunStatus]) -> Table:
         due = f"{row.next_due:%Y-%m-%d %H:%M}" if row.next_due else ""
         doubt = str(row.in_doubt) if row.in_doubt else ""
         table.add_row(row.run.campaign, row.run.occurrence, state, counts or "none", *of_posts, doubt, due)
+    return table
+
+
+def decisions_table(decided: Sequence[Decision]) -> Table:
+    """What people decided by hand, a row each."""
+    table = _table()
+    for name in ("decided (UTC)", "occurrence", "decision", "messages", "who", "why"):
+        table.add_column(name, justify="right" if name == "messages" else "left")
+    for one in decided:
+        table.add_row(
+            f"{one.decided_at:%Y-%m-%d %H:%M}",
+            one.occurrence or "all",
+            f"{one.what}: {one.detail}",
+            "" if one.messages is None else f"{one.messages:,}",
+            one.who,
+            one.why,
+        )
     return table
 
 

@@ -2,8 +2,18 @@
 
 from datetime import datetime
 
+from holdfast.delivery.approval import approve, decline, prepare
 from holdfast.delivery.dispatch import ChunkResult, dispatch_chunk
-from holdfast.delivery.planning import Plan, advance, enroll, open_run, plan
+from holdfast.delivery.planning import (
+    Plan,
+    advance,
+    awaiting,
+    enroll,
+    open_run,
+    plan,
+    plan_of,
+    plan_of_occurrence,
+)
 from holdfast.delivery.publishing import PublishResult, publish_due
 from holdfast.delivery.settling import SettleResult, settle
 from holdfast.delivery.workspace import Channels, Source, Workspace
@@ -20,13 +30,19 @@ __all__ = [
     "Source",
     "Workspace",
     "advance",
+    "approve",
+    "awaiting",
+    "decline",
     "dispatch_chunk",
     "due",
     "enroll",
     "next_due",
     "open_run",
     "plan",
+    "plan_of",
+    "plan_of_occurrence",
     "posts_due",
+    "prepare",
     "publish_due",
     "resume_runs",
     "settle",
@@ -59,9 +75,12 @@ def next_due(ws: Workspace, name: str, now: datetime) -> datetime | None:
 
 def stop_runs(ws: Workspace, name: str, reason: str, now: datetime) -> int:
     """Stops the campaign's runs at their next batch; nobody sends their messages until they are resumed."""
-    return runs.set_state(ws.database, name, {"running": "stopping"}, now, reason)
+    stops = {"planned": "stopping", "running": "stopping"}
+    return runs.set_state(ws.database, name, stops, now, reason)
 
 
 def resume_runs(ws: Workspace, name: str, now: datetime) -> int:
-    """Lets the campaign's stopped runs go on; how many."""
-    return runs.set_state(ws.database, name, {"stopping": "running", "stopped": "running"}, now)
+    """Lets the campaign's stopped runs go on, once they are approved where they have to be; how many."""
+    needs_review = ws.guard(ws.campaign(name)).approve_above is not None
+    goes_on = "planned" if needs_review else "running"
+    return runs.set_state(ws.database, name, {"stopping": goes_on, "stopped": goes_on}, now)

@@ -1,4 +1,4 @@
-"""Dispatch: lease a chunk, render it, set `sending`, call the channel, settle.
+"""Dispatch: lease a chunk, render it, wait for the pace, set `sending`, call the channel, settle.
 
 The order is what keeps a message from going out twice: `sending` is committed before the call, the outcome
 after it, and what a crash leaves in between is in doubt, never sent again by itself.
@@ -7,34 +7,55 @@ after it, and what a crash leaves in between is in doubt, never sent again by it
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from threading import Lock
 from uuid import uuid4
 
 from holdfast.audience.people import Needs, Person
-from holdfast.audience.policy import next_try
+from holdfast.audience.policy import next_try, pause_after
 from holdfast.audience.reasons import Reason
 from holdfast.campaign.models import Campaign, Step
-from holdfast.channel import Accepted, InDoubt, Message, Outcome, Rejected, RejectReason, Retry
+from holdfast.channel import (
+    Accepted,
+    InDoubt,
+    Message,
+    Outcome,
+    Rejected,
+    RejectReason,
+    Retry,
+    by_count,
+)
 from holdfast.content.message import Composer, content_of
-from holdfast.delivery.planning import running
+from holdfast.delivery import guard
+from holdfast.delivery.pace import Pace, pace_of
+from holdfast.delivery.planning import files_of, running
 from holdfast.delivery.workspace import Workspace
-from holdfast.errors import BatchRefused, ChannelError, ChannelUnavailable, RenderError
+from holdfast.errors import (
+    BatchRefused,
+    ChannelError,
+    ChannelResting,
+    ChannelUnavailable,
+    RenderError,
+    RunError,
+)
 from holdfast.store import ledger
 from holdfast.store.history import load_people
 from holdfast.store.ledger import Leased, Settled
-from holdfast.store.runs import Run
+from holdfast.store.runs import Run, get_run
 
 Clock = Callable[[], datetime]
+
+# Under a pace a message is rendered this long before it goes, at most.
+_RENDERED_AHEAD = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkResult:
     """What became of one chunk. `leased` 0: nothing was left to do. `deferred` went back to `planned`
-    because its window closed or its run was stopped."""
+    because its window closed, its run was stopped, or its channel rests."""
 
     leased: int = 0
     accepted: int = 0
@@ -49,24 +70,42 @@ def dispatch_chunk(ws: Workspace, name: str, channel: str, owner: str, clock: Cl
     """Sends one chunk of the campaign's messages that are due on the channel.
 
     `owner` names the worker; each chunk leases under a name of its own. Raises ChannelUnavailable when the
-    channel needs an operator: nothing of the batch was taken, and all of it is planned again.
+    channel needs an operator: nothing of the batch was taken, and all of it is planned again. Raises
+    RunStopped when the run's guard stops it, and RunError when its files are not those that were approved.
     """
     campaign = ws.campaign(name)
     ws.channel(channel)  # opened before anything is leased: it may lack a secret
+    pace = pace_of(ws, campaign, channel)
     lease_owner = f"{owner}/{uuid4().hex[:12]}"
     for run in running(ws, name):
+        _refuse_edited(ws, run)
+        guard.check_rates(ws, run)
+        try:
+            pace.check()
+        except ChannelResting as resting:
+            ledger.postpone(ws.database, run.id, channel, clock() + resting.after)
+            continue
+        size = _size(ws, pace)
         leased = ledger.lease(
-            ws.database,
-            run.id,
-            channel,
-            lease_owner,
-            ws.project.dispatch.chunk,
-            ws.project.dispatch.lease,
-            clock(),
+            ws.database, run.id, channel, lease_owner, size, ws.project.dispatch.lease, clock()
         )
         if leased:
-            return _Chunk(ws, campaign, run, channel, lease_owner, clock).send(leased)
+            return _Chunk(ws, campaign, run, channel, lease_owner, clock, pace).send(leased)
     return ChunkResult()
+
+
+def _refuse_edited(ws: Workspace, run: Run) -> None:
+    if run.approved_hash is not None and run.version != files_of(ws, run.campaign).version:
+        raise RunError(
+            f"campaign {run.campaign!r} was edited after the plan of {run.occurrence!r} was approved",
+            hint=f"its new plan wants approval: holdfast run {run.campaign} --resume",
+        )
+
+
+def _size(ws: Workspace, pace: Pace) -> int:
+    """How many messages to lease: no more than go out before what they say is old."""
+    whole, room = ws.project.dispatch.chunk, pace.room(_RENDERED_AHEAD)
+    return whole if room is None else min(whole, room)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,36 +122,57 @@ class _Chunk:
     """One leased chunk on its way out."""
 
     def __init__(
-        self, ws: Workspace, campaign: Campaign, run: Run, channel: str, owner: str, clock: Clock
+        self,
+        ws: Workspace,
+        campaign: Campaign,
+        run: Run,
+        channel: str,
+        owner: str,
+        clock: Clock,
+        pace: Pace,
     ) -> None:
         self.ws, self.campaign, self.run, self.owner, self.clock = ws, campaign, run, owner, clock
-        self.channel = ws.channel(channel)
+        self.channel, self.pace = ws.channel(channel), pace
         self.route = ws.route(channel)
         self.lease = ws.project.dispatch.lease
         self.renewed_at = clock()
         self.counts: Counter[str] = Counter()
         self.lock = Lock()
+        self.is_over = False
 
     def send(self, leased: Sequence[Leased]) -> ChunkResult:
         """Renders and sends the chunk, batch by batch, as many at once as the channel wants."""
         self._count("leased", len(leased))
         try:
             messages = self._render(leased)
-            by_key = {rendered.message.key: rendered for rendered in messages}
-            batches = [
-                [by_key[message.key] for message in batch]
-                for batch in self.channel.batches([rendered.message for rendered in messages])
-            ]
+            batches = list(self._batches(messages))
             at_once = self.channel.capabilities.concurrency
             if at_once == 1 or len(batches) < 2:
                 for batch in batches:
                     self._send_batch(batch)
             else:
                 self._send_together(batches, at_once)
+            if self.is_over:
+                self._defer(leased)
+        except ChannelResting as resting:
+            self._defer(leased)
+            until = self.clock() + resting.after
+            ledger.postpone(self.ws.database, self.run.id, self.route.channel, until)
         except Exception:
             ledger.release(self.ws.database, [row.id for row in leased], self.owner)
             raise
         return ChunkResult(**self.counts)
+
+    def _defer(self, leased: Sequence[Leased]) -> None:
+        """Gives back what has not begun."""
+        self._count("deferred", ledger.release(self.ws.database, [row.id for row in leased], self.owner))
+
+    def _batches(self, messages: Sequence[_Rendered]) -> Iterator[Sequence[_Rendered]]:
+        """The messages as the channel splits them, no batch larger than its pace takes at once."""
+        by_key = {rendered.message.key: rendered for rendered in messages}
+        most = self.pace.most or len(messages)
+        for batch in self.channel.batches([rendered.message for rendered in messages]):
+            yield from by_count([by_key[message.key] for message in batch], most)
 
     def _send_together(self, batches: Sequence[Sequence[_Rendered]], at_once: int) -> None:
         """Sends the batches by so many threads; what one of them raises ends all that have not begun."""
@@ -177,7 +237,10 @@ class _Chunk:
     # --- sending --------------------------------------------------------------------------------------
 
     def _send_batch(self, batch: Sequence[_Rendered]) -> None:
+        if self.is_over:
+            return
         self._keep_lease()
+        self.pace.take(len(batch))
         attempt_id, states = ledger.begin_sending(
             self.ws.database,
             self.run.id,
@@ -193,6 +256,7 @@ class _Chunk:
         self._count("deferred", sum(state == "planned" for state in states.values()))
         going = [rendered for rendered in batch if states.get(rendered.id) == "sending"]
         if not going:
+            self._look_whether_it_is_over()
             return
         try:
             outcomes = self.channel.send([rendered.message for rendered in going])
@@ -204,6 +268,7 @@ class _Chunk:
             self._bisect(attempt_id, going)
         except ChannelUnavailable:
             self._settle(attempt_id, [Settled(rendered.id, "planned") for rendered in going])
+            guard.check_calls(self.ws, self.run, self.route.channel)
             raise
         except Exception:
             # The adapter broke: nobody can tell how far it came.
@@ -215,6 +280,22 @@ class _Chunk:
                 attempt_id,
                 [_settled(rendered, outcome, now) for rendered, outcome in zip(going, outcomes, strict=True)],
             )
+            self._heed(outcomes)
+
+    def _heed(self, outcomes: Sequence[Outcome]) -> None:
+        """A call that came to nothing: rests as its provider asked, else longer with each in a row."""
+        if not all(isinstance(outcome, Retry | InDoubt) for outcome in outcomes):
+            return
+        if pauses := [outcome.after for outcome in outcomes if isinstance(outcome, Retry) and outcome.after]:
+            self.pace.rest(max(pauses))
+        else:
+            failed = guard.check_calls(self.ws, self.run, self.route.channel)
+            self.pace.rest(pause_after(failed))
+
+    def _look_whether_it_is_over(self) -> None:
+        """A run that was stopped takes no more batches: none of them waits for its turn any more."""
+        with self.ws.database.read() as connection:
+            self.is_over = get_run(connection, self.run.id).state != "running"
 
     def _bisect(self, attempt_id: int, refused: Sequence[_Rendered]) -> None:
         """Halves a refused batch, each half `sending` before its own call: one bad message ends alone."""

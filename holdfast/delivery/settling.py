@@ -12,8 +12,8 @@ from holdfast.channel import Accepted, Outcome, Rejected, Retry
 from holdfast.delivery.planning import running
 from holdfast.delivery.publishing import settle_posts
 from holdfast.delivery.workspace import Workspace
-from holdfast.store import doubt, enrolling, posts, runs
-from holdfast.store.doubt import Doubtful
+from holdfast.store import doubt, enrolling, runs
+from holdfast.store.doubt import Chosen, Doubtful
 from holdfast.store.ledger import Settled
 
 _LOOKED_UP_AT_ONCE = 1000
@@ -41,7 +41,7 @@ def settle(ws: Workspace, name: str, now: datetime) -> SettleResult:
     lease = ws.project.dispatch.lease
     done = runs.settle_states(ws.database, name, ws.doubt_ends_after(campaign), lease, now)
     with ws.database.read() as connection:
-        doubtful = doubt.count_in_doubt(connection, name) + len(posts.posts_in_doubt(connection, name))
+        doubtful = sum(doubt.count_in_doubt(connection, Chosen(name)))
     return SettleResult(settled, doubtful, tuple(done))
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from threading import Lock
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from babel.numbers import get_currency_precision
 from sqlalchemy import Connection
@@ -25,6 +26,16 @@ from holdfast.store.history import Bestsellers, load_bestsellers
 from holdfast.store.planning import EntryPlan, StepPlan
 from holdfast.store.segments import RuleContext
 from holdfast.tokens import Signer
+
+if TYPE_CHECKING:
+    from holdfast.delivery.pace import Pace
+
+Rates = Callable[[str, float | None], float | None]
+"""The rate in force on a channel, in messages a second, given that of the project file; None: no rate."""
+
+
+def _of_the_file(channel: str, rate: float | None) -> float | None:
+    return rate
 
 
 class Channels(Protocol):
@@ -56,6 +67,9 @@ class Workspace:
     channels: Channels
     sources: Mapping[str, Source]
     segments: Mapping[str, Rule]
+    rates: Rates = _of_the_file
+    sleep: Callable[[float], None] = time.sleep
+    paces: dict[tuple[str, str], Pace] = field(default_factory=dict, init=False)
     signer: Signer = field(init=False)
     _opened: dict[str, Channel] = field(default_factory=dict, init=False)
     _bestsellers: dict[date, Bestsellers] = field(default_factory=dict, init=False)

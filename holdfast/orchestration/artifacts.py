@@ -16,8 +16,8 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from holdfast.report import CampaignReport, KpiSheet, plots
-from holdfast.report.formats import count, moment, percent, points, points_range, rate_range
+from holdfast.report import CampaignReport, KpiSheet, PlanReport, plots
+from holdfast.report.formats import count, duration, moment, percent, points, points_range, rate_range
 from holdfast.report.kpis import HEADLINES, KPIS
 
 _UPDATE_EVERY = 1.0  # seconds: an update is a request to Prefect's server
@@ -70,6 +70,33 @@ def publish_samples(campaign: str, samples: Iterable[Mapping[str, str]]) -> None
     """Rendered samples, addresses masked. The customer's text is shown as text, never as markdown or HTML."""
     pages = [_sample_page(number, sample) for number, sample in enumerate(samples, start=1)]
     create_markdown_artifact("\n\n".join(pages) or "No messages.", key=artifact_key(campaign, "samples"))
+
+
+def publish_plan(plan: PlanReport) -> None:
+    """What waits for approval."""
+    create_markdown_artifact(plan_page(plan), key=artifact_key(plan.plan.campaign, "plan"))
+
+
+def plan_page(report: PlanReport) -> str:
+    """The plan with its waterfall beside the last run's, samples, and what is new, in markdown."""
+    plan = report.plan
+    needed = f" Under the rates that takes {duration(report.time_needed)}." if report.time_needed else ""
+    head = ["Audience", "Customers", *([f"In {escape_markdown(report.last)}"] if report.last else [])]
+    rows = [(row.words.strip(), count(row.customers), _cell(row.before))[: len(head)] for row in report.rows]
+    by_channel = [map(_cell, row.values()) for row in report.channels]
+    parts = [
+        f"# Plan {plan.hash} of {escape_markdown(plan.campaign)}",
+        f"**{count(report.to_write_to)}** customers are to be written to.{needed}",
+        escape_markdown(report.news),
+        _table(head, rows),
+        _table(report.channels[0], by_channel) if len(by_channel) > 1 else "",
+        *(_sample_page(number, sample) for number, sample in enumerate(report.samples, start=1)),
+    ]
+    return "\n\n".join(filter(None, parts))
+
+
+def _cell(value: str | int | None) -> str:
+    return count(value) if isinstance(value, int) else value or ""
 
 
 def publish_report(report: CampaignReport) -> None:

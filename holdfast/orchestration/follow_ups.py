@@ -20,7 +20,7 @@ from prefect.states import Scheduled
 
 from holdfast import delivery
 from holdfast.delivery import Workspace
-from holdfast.delivery.planning import running
+from holdfast.delivery.planning import unfinished
 from holdfast.orchestration.deployments import find_deployment, no_answer
 
 TAG = "follow-up"
@@ -53,12 +53,12 @@ def schedule_follow_up(campaign: str, moment: datetime, scheduled_by: str) -> bo
 
 
 def next_moment(ws: Workspace, campaign: str, now: datetime) -> datetime | None:
-    """When to go on with the campaign's running runs, in a minute at the earliest; None: there are none.
+    """When to go on with the campaign's runs, in a minute at the earliest; None: none goes on by itself.
 
     Nothing due and yet not done: another worker has the rest in hand, or had it when it died, and its lease
     runs out.
     """
-    if not running(ws, campaign):
+    if not unfinished(ws, campaign):
         return None
     return max(
         delivery.next_due(ws, campaign, now) or now + ws.project.dispatch.lease, now + timedelta(minutes=1)

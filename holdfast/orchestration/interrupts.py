@@ -29,6 +29,19 @@ def keyboard() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextmanager
+def keyboard_held() -> Iterator[None]:
+    """While inside, Ctrl-C waits. Threads that start here, and processes that they start, never get it.
+
+    (A terminal sends it to every process that was started from it.)
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def check_keyboard() -> None:
     """Raises KeyboardInterrupt where one was swallowed on its way: in a destructor, say."""
     if _pressed.is_set():

@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ContextDecorator
 from pathlib import Path
 
 from holdfast.errors import HoldfastError
@@ -36,22 +35,24 @@ class UnexpectedError(HoldfastError):
     """What nobody foresaw: an exception's type and place, without its text: that may hold customers' data."""
 
 
-@contextmanager
-def redacted() -> Iterator[None]:
+class redacted(ContextDecorator):  # noqa: N801 - reads as a decorator
     """Lets Holdfast's own errors pass, with their hint; any other becomes its type and place in our code.
 
-    Usable as a decorator too. Interrupts and Prefect's signals are no Exceptions, and pass.
+    Usable as a decorator too, of tasks that are pickled for other processes. Interrupts and Prefect's signals
+    are no Exceptions, and pass.
     """
-    protect_logs()
-    try:
-        yield
-    except HoldfastError as error:
-        if error.hint:
-            # Prefect shows str(error) and nothing else.
-            error.args, error.hint = (f"{error} ({error.hint})",), ""
-        raise error.with_traceback(None) from None
-    except Exception as error:
-        raise UnexpectedError(_type_and_place(error)) from None
+
+    def __enter__(self) -> None:
+        protect_logs()
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, HoldfastError):
+            if error.hint:
+                # Prefect shows str(error) and nothing else.
+                error.args, error.hint = (f"{error} ({error.hint})",), ""
+            raise error.with_traceback(None) from None
+        if isinstance(error, Exception):
+            raise UnexpectedError(_type_and_place(error)) from None
 
 
 def _type_and_place(error: Exception) -> str:

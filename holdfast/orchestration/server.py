@@ -66,6 +66,14 @@ def ensure_server(home: Path, port: int | None = None, *, own: bool = False) -> 
     return _use(url, home if own else None)
 
 
+def find_server(home: Path) -> str | None:
+    """The API URL of the server that `ensure_server` would use, where it is up; None: it is not."""
+    url = _configured()
+    if url is None or not _answers(url):
+        url = _standing(home)
+    return _use(url) if url else None
+
+
 def stop_server(home: Path) -> bool:
     """Stops the standing server of `home`; False where none was up."""
     # One that does not answer may be another program by now: process ids are used again.

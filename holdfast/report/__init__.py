@@ -3,11 +3,13 @@
 from holdfast.report.campaigns import CampaignReport, campaign_report, campaigns_with_runs
 from holdfast.report.kpis import KpiSheet, kpi_sheet, month_before
 from holdfast.report.page import file_name, html, index
+from holdfast.report.plans import PlanReport, PlanRow, plan_report
 from holdfast.report.runs import (
     Decision,
     MessageStatus,
     RunStatus,
     Why,
+    decided_by_hand,
     mask,
     preview_for,
     results,
@@ -23,16 +25,20 @@ __all__ = [
     "Decision",
     "KpiSheet",
     "MessageStatus",
+    "PlanReport",
+    "PlanRow",
     "RunStatus",
     "Why",
     "campaign_report",
     "campaigns_with_runs",
+    "decided_by_hand",
     "file_name",
     "html",
     "index",
     "kpi_sheet",
     "mask",
     "month_before",
+    "plan_report",
     "preview_for",
     "results",
     "samples",

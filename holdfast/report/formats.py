@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from babel.numbers import format_currency, get_currency_precision
@@ -59,6 +59,14 @@ def money(minor: float | None, currency: str) -> str:
 def moment(at: datetime | None) -> str:
     """`5 October 2026, 09:00`, in the zone that the datetime has."""
     return UNDEFINED if at is None else f"{at.day} {at:%B %Y, %H:%M}"
+
+
+def duration(length: timedelta) -> str:
+    """`3 days 4 h`, `2 h 10 min`, `under a minute`: the two largest units."""
+    minutes = round(length.total_seconds() / 60)
+    days, hours = minutes // 1440, minutes // 60 % 24
+    parts = [(days, "day" if days == 1 else "days"), (hours, "h"), (0 if days else minutes % 60, "min")]
+    return " ".join(f"{n} {unit}" for n, unit in parts if n) or "under a minute"
 
 
 def month_name(month: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -14,7 +14,8 @@ from holdfast import delivery
 from holdfast.content.message import Preview, content_of, preview
 from holdfast.delivery.workspace import Workspace
 from holdfast.errors import RenderError, RunError
-from holdfast.store import counting, posts, runs
+from holdfast.store import counting, decisions, posts, runs
+from holdfast.store.counting import Sample
 from holdfast.store.history import load_people
 from holdfast.store.runs import Run
 from holdfast.store.segments import Counted, Explained, count_each, explain_customer
@@ -53,17 +54,24 @@ def samples(ws: Workspace, run_id: int, n: int = 3) -> list[dict[str, str]]:
     """The run's first `n` messages as customers get them: to (masked), channel, subject, text."""
     with ws.database.read() as connection:
         run = runs.get_run(connection, run_id)
-        rows = counting.sample_messages(connection, run_id, n)
-    campaign = ws.campaign(run.campaign)
+        chosen = counting.sample_messages(connection, run_id, n)
+    return render_samples(ws, run.campaign, chosen, run.as_of)
+
+
+def render_samples(
+    ws: Workspace, name: str, chosen: Sequence[Sample], as_of: datetime
+) -> list[dict[str, str]]:
+    """The messages as `samples` gives them, by the facts of a moment."""
+    campaign = ws.campaign(name)
     steps = {step.id: step for step in campaign.sends}
     shown = []
-    for row in rows:
+    for row in chosen:
         step = steps.get(row.step)
         if step is None or (row.variant is not None and row.variant not in step.variants):
             continue
         with ws.database.read() as connection:
             needs = ws.needs(step, row.kind)
-            people = load_people(connection, [row.customer_id], run.as_of, needs, ws.project)
+            people = load_people(connection, [row.customer_id], as_of, needs, ws.project)
         try:
             content = content_of(campaign, step, row.variant)
             page = preview(ws.library, row.kind, content, people[row.customer_id])
@@ -169,6 +177,12 @@ def status(ws: Workspace, now: datetime, name: str | None = None, latest: int = 
         )
         for run in reversed(found)
     ]
+
+
+def decided_by_hand(ws: Workspace, name: str, latest: int = 10) -> list[decisions.Decision]:
+    """What people decided about the campaign, the latest first."""
+    with ws.database.read() as connection:
+        return decisions.list_decisions(connection, name, latest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,21 @@
 """What customers answer: collected, matched with messages, and what it changes."""
 
-from holdfast.responses.collecting import Collected, collect
+from holdfast.responses.collecting import Collected, Stopped, collect, newly_came_back
 from holdfast.responses.matching import apply
 from holdfast.responses.preferences import Contact, contact_of, set_consents, unsubscribe
+from holdfast.store.failures import CameBack
 from holdfast.store.responses import Applied
 
 __all__ = [
     "Applied",
+    "CameBack",
     "Collected",
     "Contact",
+    "Stopped",
     "apply",
     "collect",
     "contact_of",
+    "newly_came_back",
     "set_consents",
     "unsubscribe",
 ]

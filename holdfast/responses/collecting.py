@@ -16,10 +16,12 @@ from typing import Any, TypeVar
 
 from holdfast.channel import Poller, Publisher, Receiver, ResponseKind
 from holdfast.delivery import Workspace, settle
-from holdfast.errors import ChannelError, SettingsError
+from holdfast.delivery.guard import check_rates
+from holdfast.errors import ChannelError, RunStopped, SettingsError
 from holdfast.responses.matching import answers_of
-from holdfast.store import conversions, inbox, post_numbers, responses, runs
+from holdfast.store import conversions, failures, inbox, post_numbers, responses, runs
 from holdfast.store.cursors import read_cursor, write_cursor
+from holdfast.store.failures import CameBack
 from holdfast.store.inbox import Letter
 from holdfast.store.responses import Given
 from holdfast.tables import from_microseconds
@@ -38,13 +40,22 @@ _LATE_ORDERS = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
+class Stopped:
+    """A run of the campaign that its guard stopped, and why."""
+
+    campaign: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Collected:
     """What one round came to.
 
     `letters` of the inbox were handled, `unreadable` of them could not be read. `new`, `repeated` and
     `unknown` count answers as in `Applied`. `settled` messages are known to be taken, or not, since now, and
-    `in_doubt` are still in doubt. `conversions` changed; `posts` were measured. `problems` has a sentence for
-    everything that failed: the rest was done all the same.
+    `in_doubt` are still in doubt. `conversions` changed; `posts` were measured. `stopped` are runs that their
+    guard stopped. `problems` has a sentence for them, and for everything that failed: the rest was done all
+    the same.
     """
 
     letters: int = 0
@@ -56,6 +67,7 @@ class Collected:
     in_doubt: int = 0
     conversions: int = 0
     posts: int = 0
+    stopped: tuple[Stopped, ...] = ()
     problems: tuple[str, ...] = ()
 
 
@@ -71,8 +83,18 @@ def collect(ws: Workspace, now: datetime, progress: Progress | None = None) -> C
         if config.enabled:
             round_.ask(name)
     round_.count_conversions()
+    round_.ask_guards()
     round_.settle_doubt()
-    return Collected(problems=tuple(round_.problems), **round_.counts)
+    return Collected(stopped=tuple(round_.stopped), problems=tuple(round_.problems), **round_.counts)
+
+
+def newly_came_back(ws: Workspace, now: datetime) -> dict[str, CameBack]:
+    """By campaign, the messages that bounced or were reported as spam since this was asked the last time."""
+    place = "came back"
+    with ws.database.write(exclusive=True) as connection:
+        counts, last = failures.came_back_since(connection, int(read_cursor(connection, place) or 0))
+        write_cursor(connection, place, str(last), now)
+    return counts
 
 
 @dataclass
@@ -89,6 +111,7 @@ class _Round:
     def __init__(self, ws: Workspace, now: datetime) -> None:
         self.ws, self.now = ws, now
         self.counts: Counter[str] = Counter()
+        self.stopped: list[Stopped] = []
         self.problems: dict[str, None] = {}
 
     # --- the inbox ------------------------------------------------------------------------------------
@@ -194,6 +217,18 @@ class _Round:
                 self.counts["conversions"] += conversions.refresh(
                     self.ws.database, name, goal, self.now, since
                 )
+
+    def ask_guards(self) -> None:
+        """Judges the runs that are sending: what bounces does so hours after it was sent."""
+        with self.ws.database.read() as connection:
+            sending = runs.list_runs(connection, states=("running",))
+        for run in sending:
+            if run.campaign in self.ws.sources:
+                try:
+                    check_rates(self.ws, run)
+                except RunStopped as stopped:
+                    self.stopped.append(Stopped(run.campaign, str(stopped)))
+                    self.problems[str(stopped)] = None
 
     def settle_doubt(self) -> None:
         """Takes stock of the campaigns that are under way or have messages in doubt."""

@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, literal, select
+from sqlalchemy import Boolean, ColumnElement, Connection, FromClause, and_, func, literal, select
 
 from holdfast.audience.reasons import Reason
 from holdfast.store.database import Database
@@ -49,6 +48,31 @@ class Waterfall:
         """Customers in an arm: the denominator of every effect."""
         return self.entries["treated"] + self.entries["holdout"]
 
+    @property
+    def to_send(self) -> dict[str, int]:
+        """Messages of the first step that are still to go out, by channel."""
+        found: Counter[str] = Counter()
+        for (state, _, channel), n in self.first_step.items():
+            if state in ("planned", "deferred", "leased"):
+                found[channel] += n
+        return dict(found)
+
+    def channels(self) -> list[dict[str, str | int]]:
+        """The treated by channel: why some are skipped, who waits for a window, who is sent to."""
+        found: dict[str, Counter[str]] = {}
+        for (state, reason, channel), n in sorted(self.first_step.items(), key=lambda item: item[0][2]):
+            words = f"skipped: {(reason or '').replace('_', ' ')}" if state == "skipped" else "to send"
+            row = found.setdefault(channel, Counter())
+            row["treated"] += n
+            row[words] += n
+            if state == "deferred":
+                row["of these, later in their window"] += n
+        skipped = sorted({words for row in found.values() for words in row if words.startswith("skipped")})
+        columns = ["treated", *skipped, "to send", "of these, later in their window"]
+        return [
+            {"channel": channel, **{words: row[words] for words in columns}} for channel, row in found.items()
+        ]
+
     def rows(self) -> list[tuple[str, int]]:
         """The waterfall from top to bottom: (words, customers); what is taken away is negative."""
         steps = [("matched", self.matched)]
@@ -80,6 +104,18 @@ class Waterfall:
         return steps
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One message, to be shown to people before or after it is sent."""
+
+    customer_id: int
+    step: str
+    channel: str
+    kind: str
+    variant: str | None
+    address: str | None
+
+
 def count_plan(
     database: Database,
     entry: EntryPlan,
@@ -87,17 +123,26 @@ def count_plan(
     context: RuleContext,
     now: datetime,
     slice_size: int,
+    tell: Callable[[list[tuple[int, str]]], None],
+    samples: int,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[Waterfall, dict[str, int]]:
-    """What a run now would decide, without writing: the waterfall, and messages to send by channel."""
+) -> tuple[Waterfall, list[Sample]]:
+    """What a run now would decide, without writing: the waterfall, and some of its messages.
+
+    `tell` gets everybody who would be enrolled, (customer, arm) in the order of ids.
+    """
     waterfall = Waterfall()
+    found: list[Sample] = []
     with database.read() as connection:
         highest = connection.scalar(select(func.max(customers.c.id))) or 0
     for low in range(0, highest, slice_size):
         judged = entries(entry, context, now, low, low + slice_size).subquery("entries")
         with database.read() as connection:
-            _count_entries(connection, waterfall, select(judged.c.arm, judged.c.reason, func.count())
-                           .group_by(judged.c.arm, judged.c.reason))  # fmt: skip
+            rows = connection.execute(
+                select(judged.c.customer_id, judged.c.arm, judged.c.reason).order_by(judged.c.customer_id)
+            ).all()
+            waterfall.entries.update(arm or reason for _, arm, reason in rows)
+            tell([(customer_id, arm) for customer_id, arm, _ in rows if arm])
             if first.step.after is None:
                 # The entries stand in for the enrollments that they would become.
                 enrolled = (
@@ -111,48 +156,45 @@ def count_plan(
                     .subquery("enrolled")
                 )
                 zones = openings(connection, first, enrolled, now)
-                rows = step_messages(first, enrolled, zones, context, now).subquery("rows")
-                deferred = (rows.c.due_at > now).label("deferred")
-                for state, reason, channel, waits, n in connection.execute(
-                    select(rows.c.state, rows.c.reason, rows.c.channel, deferred, func.count()).group_by(
-                        rows.c.state, rows.c.reason, rows.c.channel, deferred
-                    )
-                ):
-                    name = "deferred" if waits and state == "planned" else state
-                    waterfall.first_step[(name, reason, channel)] += n
+                planned = step_messages(first, enrolled, zones, context, now).subquery("planned")
+                _count_first_step(connection, waterfall, planned, now)
+                if len(found) < samples:
+                    found += _samples(connection, planned, planned.c.customer_id, samples - len(found))
         if progress is not None:
             progress(min(low + slice_size, highest), highest)
-    to_send: Counter[str] = Counter()
-    for (state, _, channel), n in waterfall.first_step.items():
-        if state != "skipped":
-            to_send[channel] += n
-    return waterfall, dict(to_send)
+    return waterfall, found
 
 
-def _count_entries(
-    connection: Connection, waterfall: Waterfall, counted: Select[tuple[str | None, str | None, int]]
-) -> None:
-    for arm, reason, n in connection.execute(counted):
-        waterfall.entries[arm or reason or ""] += n
+def run_waterfall(
+    connection: Connection, run_id: int, first_step: str, now: datetime | None = None
+) -> Waterfall:
+    """What the run decided, from the ledger; messages of the first step by their state now.
 
-
-def run_waterfall(connection: Connection, run_id: int, first_step: str) -> Waterfall:
-    """What the run decided, from the ledger; messages of the first step by their state now."""
+    With `now`, those that wait for their window are `deferred`, as in a plan.
+    """
     waterfall = Waterfall()
-    _count_entries(
-        connection,
-        waterfall,
-        select(enrollments.c.arm, enrollments.c.reason, func.count())
-        .where(enrollments.c.run_id == run_id)
-        .group_by(enrollments.c.arm, enrollments.c.reason),
-    )
-    for state, reason, channel, n in connection.execute(
-        select(messages.c.state, messages.c.reason, messages.c.channel, func.count())
-        .where(messages.c.run_id == run_id, messages.c.step == first_step)
-        .group_by(messages.c.state, messages.c.reason, messages.c.channel)
+    e = enrollments.c
+    for arm, reason, n in connection.execute(
+        select(e.arm, e.reason, func.count()).where(e.run_id == run_id).group_by(e.arm, e.reason)
     ):
-        waterfall.first_step[(state, reason, channel)] += n
+        waterfall.entries[arm or reason or ""] += n
+    of_step = select(messages).where(messages.c.run_id == run_id, messages.c.step == first_step)
+    _count_first_step(connection, waterfall, of_step.subquery("of_step"), now)
     return waterfall
+
+
+def _count_first_step(
+    connection: Connection, waterfall: Waterfall, planned: FromClause, now: datetime | None
+) -> None:
+    m = planned.c
+    deferred = (literal(False, Boolean) if now is None else and_(m.state == "planned", m.due_at > now)).label(
+        "deferred"
+    )
+    counted = select(m.state, m.reason, m.channel, deferred, func.count().label("n"))
+    for state, reason, channel, waits, n in connection.execute(
+        counted.group_by(m.state, m.reason, m.channel, deferred)
+    ):
+        waterfall.first_step["deferred" if waits else state, reason, channel] += n
 
 
 def count_messages(connection: Connection, run_id: int) -> dict[tuple[str, str | None, str, str], int]:
@@ -174,18 +216,23 @@ def count_states(connection: Connection, run_ids: Sequence[int]) -> dict[int, di
     return found
 
 
-def sample_messages(connection: Connection, run_id: int, n: int) -> list[Any]:
-    """The run's first `n` live messages: customer_id, step, channel, kind, variant, address."""
-    m = messages.c
-    return list(
-        connection.execute(
-            select(m.customer_id, m.step, m.channel, m.kind, m.variant, addresses.c.address)
-            .join(addresses, and_(addresses.c.customer_id == m.customer_id, addresses.c.kind == m.kind))
-            .where(m.run_id == run_id, m.state.in_(LIVE_STATES))
-            .order_by(m.id)
-            .limit(n)
-        )
+def sample_messages(connection: Connection, run_id: int, n: int) -> list[Sample]:
+    """The run's first `n` live messages."""
+    live = messages.select().where(messages.c.run_id == run_id, messages.c.state.in_(LIVE_STATES)).subquery()
+    return _samples(connection, live, live.c.id, n)
+
+
+def _samples(connection: Connection, of: FromClause, order: ColumnElement[int], n: int) -> list[Sample]:
+    m = of.c
+    to = and_(addresses.c.customer_id == m.customer_id, addresses.c.kind == m.kind)
+    rows = connection.execute(
+        select(m.customer_id, m.step, m.channel, m.kind, m.variant, addresses.c.address)
+        .join(addresses, to)
+        .where(m.state != "skipped")
+        .order_by(order)
+        .limit(n)
     )
+    return [Sample(*row) for row in rows]
 
 
 # --- one customer ---------------------------------------------------------------------------------

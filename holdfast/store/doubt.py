@@ -5,14 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, Text, case, func, literal, literal_column, null, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Table,
+    Text,
+    and_,
+    case,
+    func,
+    literal,
+    literal_column,
+    null,
+    select,
+    update,
+)
 
 from holdfast.audience.reasons import Reason
 from holdfast.store.contact import Route
 from holdfast.store.database import Database, database_now
 from holdfast.store.ledger import Settled, insert_fallbacks
-from holdfast.tables import UtcTime, messages, runs
+from holdfast.tables import UtcTime, messages, posts, runs
 
 IS_IN_DOUBT = messages.c.state == literal_column("'in_doubt'")
 
@@ -75,18 +90,6 @@ def in_doubt(
     return [Doubtful(*row) for row in connection.execute(statement)]
 
 
-def count_in_doubt(connection: Connection, campaign: str) -> int:
-    """How many of the campaign's messages are in doubt."""
-    return (
-        connection.scalar(
-            select(func.count())
-            .select_from(messages.join(runs, runs.c.id == messages.c.run_id))
-            .where(runs.c.campaign == campaign, IS_IN_DOUBT)
-        )
-        or 0
-    )
-
-
 def resolve_doubt(
     database: Database,
     doubtful: Sequence[Doubtful],
@@ -129,3 +132,67 @@ def resolve_doubt(
         ).rowcount
         insert_fallbacks(connection, database, outcomes, fallbacks, purpose, now)
     return resolved
+
+
+# --- by hand --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The doubt that somebody decides about: a campaign's; of one run, on one channel, where given.
+
+    `sent_until` leaves out what was sent later.
+    """
+
+    campaign: str
+    run_id: int | None = None
+    channel: str | None = None
+    sent_until: datetime | None = None
+
+    def of(self, table: Table) -> ColumnElement[bool]:
+        """Which rows of `messages` or `posts` it is."""
+        of_runs = select(runs.c.id).where(runs.c.campaign == self.campaign)
+        if self.run_id is not None:
+            of_runs = of_runs.where(runs.c.id == self.run_id)
+        chosen = and_(table.c.state == literal_column("'in_doubt'"), table.c.run_id.in_(of_runs))
+        if self.channel is not None:
+            chosen &= table.c.channel == self.channel
+        if self.sent_until is not None:
+            chosen &= table.c.sent_at <= self.sent_until
+        return chosen
+
+
+class InDoubt(NamedTuple):
+    """How many are in doubt, or were until they were settled."""
+
+    messages: int
+    posts: int
+
+
+def count_in_doubt(connection: Connection, chosen: Chosen) -> InDoubt:
+    """How many messages and posts are in this doubt."""
+    counts = [select(func.count()).select_from(table).where(chosen.of(table)) for table in (messages, posts)]
+    return InDoubt(*(connection.scalar(count) or 0 for count in counts))
+
+
+def accept(connection: Connection, chosen: Chosen, now: datetime) -> InDoubt:
+    """Takes them for accepted, because somebody says so. Needs the project's lock."""
+    said = {"state": "accepted", "reason": Reason.SETTLED_BY_HAND.value, "settled_at": now}
+    return _settle(connection, chosen, said, said)
+
+
+def resend(connection: Connection, chosen: Chosen, now: datetime) -> InDoubt:
+    """Plans them again, due now. Needs the project's lock."""
+    again = {"state": "planned", "reason": Reason.RESENT.value, "settled_at": now, "due_at": now}
+    # A message counts no longer under a cap. A post's last call is still known, to look for it.
+    return _settle(connection, chosen, again | {"sent_at": None}, again)
+
+
+def _settle(
+    connection: Connection, chosen: Chosen, of_message: dict[str, Any], of_post: dict[str, Any]
+) -> InDoubt:
+    changes = [
+        update(table).where(chosen.of(table)).values(values)
+        for table, values in ((messages, of_message), (posts, of_post))
+    ]
+    return InDoubt(*(connection.execute(change).rowcount for change in changes))

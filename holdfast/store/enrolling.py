@@ -35,7 +35,7 @@ from holdfast.store.planning import (
     step_messages,
     zone_key,
 )
-from holdfast.store.runs import Run, message_under_way
+from holdfast.store.runs import Run, get_run, message_under_way
 from holdfast.store.segments import RuleContext
 from holdfast.tables import UtcTime, customers, enrollments, messages, runs
 from holdfast.units import DailyWindow
@@ -57,17 +57,17 @@ def enroll(
     """Enrolls the run's audience and plans its first step, slice by slice; goes on where it was broken off.
 
     `context.as_of` is the run's, so that the audience is the same whenever a slice is judged. Stops early,
-    without an error, when the run is no longer `running`.
+    without an error, when the run is no longer `planned` or `running`, or of another version by now.
     """
     with database.read() as connection:
         highest = connection.scalar(select(func.max(customers.c.id))) or 0
     while True:
         with database.write(exclusive=True) as connection:
-            state, low, frozen = connection.execute(
-                select(runs.c.state, runs.c.enrolled_through, runs.c.audience_at).where(runs.c.id == run.id)
-            ).one()
-            if frozen is not None or state != "running":
+            seen = get_run(connection, run.id)
+            goes_on = seen.state in ("planned", "running") and seen.version == run.version
+            if seen.audience_at is not None or not goes_on:
                 return
+            low = connection.execute(select(runs.c.enrolled_through).where(runs.c.id == run.id)).scalar_one()
             high = min(low + SLICE, highest)
             if low < highest:
                 _enroll_slice(connection, run, entry, first, following, context, now, low, high)

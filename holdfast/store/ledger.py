@@ -16,12 +16,14 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    FromClause,
     Text,
     Update,
     and_,
     bindparam,
     case,
     exists,
+    false,
     func,
     insert,
     literal,
@@ -65,6 +67,8 @@ class Settled:
     provider_id: str | None = None
     due_at: datetime | None = None
 
+
+_POSTPONED_AT_ONCE = 10_000
 
 # Written out, not bound: only then can the planner use the partial index.
 IS_PLANNED = messages.c.state == literal_column("'planned'")
@@ -137,6 +141,12 @@ def load(connection: Connection, database: Database, ids: Sequence[int]) -> list
             .order_by(messages.c.id)
         )
     ]
+
+
+def _is_leased_by(message: FromClause, owner: Any) -> ColumnElement[bool]:
+    """For statements that name ids. PostgreSQL's statistics know of hardly a leased message: it would go
+    through all there are, and compare each with each id. Within an expression it knows nothing of them."""
+    return func.coalesce(and_(message.c.state == "leased", message.c.lease_owner == owner), false())
 
 
 def _expiry(length: timedelta) -> Any:
@@ -224,8 +234,7 @@ def _beginning(is_sqlite: bool, route: Route, purpose: str, cap: Cap | None) -> 
         .select_from(source)
         .where(
             candidate.c.id.in_(select(given.c.id)),
-            candidate.c.state == "leased",
-            candidate.c.lease_owner == owner,
+            _is_leased_by(candidate, owner),
         )
         .cte("judged")
         .prefix_with("MATERIALIZED")
@@ -235,7 +244,7 @@ def _beginning(is_sqlite: bool, route: Route, purpose: str, cap: Cap | None) -> 
     return (
         update(messages)
         # Named again for PostgreSQL: a row that changed under us is judged again by this, not by the CTE.
-        .where(messages.c.id == judged.c.id, messages.c.state == "leased", messages.c.lease_owner == owner)
+        .where(messages.c.id == judged.c.id, _is_leased_by(messages, owner))
         .values(
             state=case((go, "sending"), (wait, "planned"), else_="skipped"),
             reason=case((go | wait, null()), else_=judged.c.verdict),
@@ -410,18 +419,17 @@ def take_back(
         connection.execute(update(attempts).where(attempts.c.id == attempt_id).values(finished_at=now))
 
 
-def release(database: Database, ids: Sequence[int], owner: str, *, skip: Reason | None = None) -> None:
-    """Gives leased messages back as `planned`, or, with a reason, `skipped`."""
+def release(database: Database, ids: Sequence[int], owner: str, *, skip: Reason | None = None) -> int:
+    """Gives leased messages back as `planned`, or, with a reason, `skipped`; how many still were leased."""
     if not ids:
-        return
+        return 0
     # Under the project's lock, as `settle`.
     with database.write(exclusive=True) as connection:
-        connection.execute(
+        return connection.execute(
             update(messages)
             .where(
                 messages.c.id.in_(database.among(ids)),
-                messages.c.state == "leased",
-                messages.c.lease_owner == owner,
+                _is_leased_by(messages, owner),
             )
             .values(
                 state="skipped" if skip else "planned",
@@ -429,4 +437,28 @@ def release(database: Database, ids: Sequence[int], owner: str, *, skip: Reason 
                 lease_owner=None,
                 lease_expires_at=None,
             )
+        ).rowcount
+
+
+def postpone(database: Database, run_id: int, channel: str, until: datetime) -> int:
+    """What the run has planned on the channel is not due before `until`; how many were due earlier."""
+    postponed = 0
+    while True:
+        early = (
+            select(messages.c.id)
+            .where(
+                messages.c.run_id == run_id,
+                messages.c.channel == channel,
+                IS_PLANNED,
+                messages.c.due_at < until,
+            )
+            .limit(_POSTPONED_AT_ONCE)
         )
+        # Under the project's lock, as `settle`.
+        with database.write(exclusive=True) as connection:
+            moved = connection.execute(
+                update(messages).where(messages.c.id.in_(early), IS_PLANNED).values(due_at=until)
+            ).rowcount
+        postponed += moved
+        if moved < _POSTPONED_AT_ONCE:
+            return postponed

@@ -41,7 +41,7 @@ from holdfast.campaign.models import Campaign, Step
 from holdfast.settings import Cap
 from holdfast.store.contact import Route, because, first_usable, join_contact, over_cap, why_none
 from holdfast.store.conversions import meets_goal
-from holdfast.store.segments import RuleContext, compile_rule, draw_expression
+from holdfast.store.segments import RuleContext, compile_filter, compile_rule, draw_expression
 from holdfast.store.staging import stage, staging_table
 from holdfast.tables import (
     UtcTime,
@@ -116,7 +116,7 @@ def entries(plan: EntryPlan, context: RuleContext, at: datetime, low: int, high:
             *(problem.label(f"problem_{kind}") for kind, problem in problems.items()),
         )
         .select_from(source)
-        .where(compile_rule(campaign.audience, context), customers.c.id > low, customers.c.id <= high)
+        .where(compile_filter(campaign.audience, context), customers.c.id > low, customers.c.id <= high)
         .cte("selected")
         .prefix_with("MATERIALIZED")
     )
@@ -217,13 +217,13 @@ def step_messages(
         found.c.enrollment_id,
         found.c.run_id,
         found.c.customer_id,
-        literal(step.id, Text),
+        literal(step.id, Text).label("step"),
         func.coalesce(first_usable(plan.routes, usable, give="channel"), literal(first.channel)).label(
             "channel"
         ),
-        func.coalesce(first_usable(plan.routes, usable, give="kind"), literal(first.kind)),
+        func.coalesce(first_usable(plan.routes, usable, give="kind"), literal(first.kind)).label("kind"),
         literal(campaign.purpose, Text),
-        _variant(plan, found.c.draw),
+        _variant(plan, found.c.draw).label("variant"),
         case((reason.is_(None), literal("planned")), else_=literal("skipped")).label("state"),
         reason.label("reason"),
         due_at.label("due_at"),

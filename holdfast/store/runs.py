@@ -22,9 +22,11 @@ from holdfast.store.database import Database
 from holdfast.store.doubt import IS_IN_DOUBT
 from holdfast.store.ledger import IS_PLANNED, may_go
 from holdfast.store.posts import is_under_way
-from holdfast.tables import campaign_versions, enrollments, messages, posts, runs
+from holdfast.tables import attempts, campaign_versions, enrollments, messages, posts, runs
 
 UNSENT = ("planned", "leased", "sending")
+# How the reason of a run begins that a guard stopped.
+BY_GUARD = "guard: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,11 @@ class Run:
     holdout: float | None
     approved_hash: str | None
     version: str
+
+    @property
+    def is_stopped_by_guard(self) -> bool:
+        """A guard stopped it, and nobody has resumed it since; `reason` says why."""
+        return self.state in ("stopping", "stopped") and (self.reason or "").startswith(BY_GUARD)
 
     def time_at(self, now: datetime) -> datetime:
         """The run's own time: `as_of` at its creation, going on from there. It is now unless back-dated."""
@@ -79,17 +86,21 @@ def open_run(
     templates: Mapping[str, str],
     as_of: datetime,
     holdout: float | None,
+    state: str,
     now: datetime,
 ) -> Run:
-    """The run of this occurrence, made if it is the first time. Opening it again changes nothing."""
+    """The run of this occurrence, made if it is the first time. Opening it again changes nothing.
+
+    `state` is the one it begins in: `planned` where a person may have to approve it, else `running`.
+    """
     with database.write(exclusive=True) as connection:
         run = find_run(connection, campaign, occurrence)
         if run is None:
             values = {
                 "campaign": campaign,
                 "occurrence": occurrence,
-                "state": "running",
-                "version_id": _version(connection, campaign, source, templates, now),
+                "state": state,
+                "version_id": version_id(connection, campaign, source, templates, now),
                 "as_of": as_of,
                 "holdout": holdout,
                 "created_at": now,
@@ -99,11 +110,17 @@ def open_run(
     return run
 
 
-def _version(
+def version_of(source: str, templates: Mapping[str, str]) -> str:
+    """What tells versions of a campaign apart: a digest of its file's text and its templates' digests."""
+    text = "\n".join([source, *(f"{name} {digest}" for name, digest in sorted(templates.items()))])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def version_id(
     connection: Connection, campaign: str, source: str, templates: Mapping[str, str], now: datetime
 ) -> int:
-    text = "\n".join([source, *(f"{name} {digest}" for name, digest in sorted(templates.items()))])
-    digest = hashlib.sha256(text.encode()).hexdigest()
+    """The id of this version of the campaign, which is kept where it is new."""
+    digest = version_of(source, templates)
     same = select(campaign_versions.c.id).where(
         campaign_versions.c.campaign == campaign, campaign_versions.c.digest == digest
     )
@@ -163,6 +180,22 @@ def set_state(
             )
             moved += result.rowcount
     return moved
+
+
+def stop_by_guard(database: Database, run_id: int, reason: str) -> bool:
+    """Stops the one run at its next batch; False: somebody stopped it before, or it is done.
+
+    What was attempted until now is judged with this, and counts no more when the run is resumed.
+    """
+    last = select(func.max(attempts.c.id)).scalar_subquery()
+    # Under the project's lock: no attempt is on its way in.
+    with database.write(exclusive=True) as connection:
+        stopped = connection.execute(
+            update(runs)
+            .where(runs.c.id == run_id, runs.c.state == "running")
+            .values(state="stopping", reason=f"{BY_GUARD}{reason}", judged_after=last)
+        )
+        return stopped.rowcount == 1
 
 
 def message_under_way() -> ColumnElement[bool]:

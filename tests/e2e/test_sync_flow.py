@@ -31,7 +31,7 @@ def test_a_source_that_cannot_be_read_fails_the_flow_and_others_are_read(
         " (set it: export NO_SUCH_VARIABLE=…);"
         " files.customers customers.jsonl: 2 rows read, 1 kept, 1 refused",
     )
-    with workspace().database.read() as connection:
+    ws = workspace(state.state_details.flow_run_id)
+    with ws.database.read() as connection:
         assert connection.scalars(select(customers.c.external_id)).all() == ["1"]
-    workspace().close()
-    workspace.cache_clear()
+    ws.close()

@@ -138,31 +138,48 @@ def test_a_plan_counts_whom_and_why_not_and_writes_nothing(shop: Holdfast) -> No
     assert (done.code, done.err) == (0, "")
     title, *rows = done.out.splitlines()
     assert re.fullmatch(r"hello, as of \d{4}-\d\d-\d\d \d\d:\d\d UTC", title)
-    assert [row.rstrip() for row in rows] == [
+    assert [row.rstrip() for row in rows[:7]] == [
         "matched               4",
         "  cannot be reached  -1",
         "  no consent         -1",
         "enrolled              2",
         "to send               2",
         "    by email          2",
+        "",
     ]
+    assert "ann@" not in done.out
+    assert re.fullmatch(r"Plan [0-9a-f]{12}: nobody has to approve it\.", rows[-1])
     assert shop("status").err == "no run yet\n"
 
 
 def test_a_plan_is_facts_in_json_too(shop: Holdfast) -> None:
     facts = json.loads(shop("plan", "hello", "--as-of", "2026-11-21T09:00", "--json").out)
+    samples = facts.pop("samples")
+    assert [sample["channel"] for sample in samples] == ["email", "email"]
+    assert len(facts.pop("plan")) == 12
     assert facts == {
         "campaign": "hello",
+        "occurrence": None,
         "as_of": "2026-11-21T08:00:00+00:00",
+        "approve_above": None,
+        "needs_approval": False,
+        "void": False,
         "waterfall": [
-            {"step": "matched", "customers": 4},
-            {"step": "cannot be reached", "customers": -1},
-            {"step": "no consent", "customers": -1},
-            {"step": "enrolled", "customers": 2},
-            {"step": "to send", "customers": 2},
-            {"step": "by email", "customers": 2},
+            {"step": "matched", "customers": 4, "before": None},
+            {"step": "cannot be reached", "customers": -1, "before": None},
+            {"step": "no consent", "customers": -1, "before": None},
+            {"step": "enrolled", "customers": 2, "before": None},
+            {"step": "to send", "customers": 2, "before": None},
+            {"step": "by email", "customers": 2, "before": None},
         ],
         "to_send": {"email": 2},
+        "channels": [
+            {"channel": "email", "treated": 2, "to send": 2, "of these, later in their window": 0}
+        ],
+        "seconds_needed": None,
+        "last_run": None,
+        "edited": {},
+        "awaiting_approval": [],
     }
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,13 +20,16 @@ from sqlalchemy.exc import OperationalError
 
 from channels.smtp import SmtpChannel, SmtpSettings
 from holdfast.channel import Accepted, Message, Outcome
-from holdfast.delivery import dispatch_chunk, next_due, open_run, settle
+from holdfast.delivery import dispatch_chunk, due, next_due, open_run, settle
 from holdfast.errors import DatabaseUnreachable, SettingsError
-from holdfast.store import doubt, ledger, runs
+from holdfast.responses import collect
+from holdfast.store import doubt, inbox, ledger, runs
 from holdfast.store.database import Database
 from holdfast.tables import addresses, from_microseconds, messages, metadata
 from holdfast.wiring import ProjectChannels
 from tests.integration.conftest import NOW, Bench, Clock, Shop, make_bench
+from tests.integration.test_sendgrid import opened, shop_by_email
+from tests.servers import sendgrid_server
 from tests.servers.smtp_server import Act, SmtpServer
 
 PASSWORD = "s3cret-Wort"
@@ -94,6 +102,21 @@ class Outage:
     def end(self) -> None:
         self._say(f"ALTER DATABASE {self.bench.ws.database.engine.url.database} ALLOW_CONNECTIONS true")
 
+    def freeze(self, seconds: float) -> threading.Timer:
+        """Stops the server's processes in the middle of what they do; they go on after so long."""
+        with self.admin.engine.connect() as connection:
+            pids = list(connection.scalars(text("SELECT pid FROM pg_stat_activity WHERE pid IS NOT NULL")))
+
+        def send_all(what: signal.Signals) -> None:
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, what)
+
+        thaw = threading.Timer(seconds, send_all, [signal.SIGCONT])
+        thaw.start()
+        send_all(signal.SIGSTOP)
+        return thaw
+
     def _say(self, statement: str) -> None:
         with self.admin.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text(statement))
@@ -143,6 +166,24 @@ def test_a_database_that_goes_away_during_a_call_leaves_the_call_in_doubt_and_th
     assert postgres.states() == {("in_doubt", "sender_lost"): 10, ("planned", None): 20}
     postgres.dispatch()
     assert postgres.states() == {("in_doubt", "sender_lost"): 10, ("accepted", None): 20}
+    assert len(set(postgres.sms.taken)) == len(postgres.sms.taken) == 30
+
+
+def test_a_database_that_stands_still_for_a_moment_costs_nothing(postgres: Bench, outage: Outage) -> None:
+    postgres.shop.customers(30)
+    postgres.campaign()
+    thaws: list[threading.Timer] = []
+
+    def frozen_meanwhile(batch: Sequence[Message]) -> list[Outcome]:
+        thaws.append(outage.freeze(0.2))
+        return [Accepted() for _ in batch]
+
+    postgres.sms.script = frozen_meanwhile
+    postgres.run()
+    for thaw in thaws:
+        thaw.join()
+    assert len(thaws) == 3
+    assert postgres.states() == {("accepted", None): 30}
     assert len(set(postgres.sms.taken)) == len(postgres.sms.taken) == 30
 
 
@@ -282,6 +323,50 @@ def test_a_mail_server_that_goes_in_the_middle_and_comes_back_has_each_letter_on
     assert (len(arrived), arrived.total()) == (22, 22)
 
 
+def test_a_mail_server_that_takes_letters_and_drops_the_connection_has_each_letter_once(
+    database: Database, shop: Shop, clock: Clock, tmp_path: Path
+) -> None:
+    script = {"END": [None, None, Act.TAKE_AND_DROP, None, Act.TAKE_AND_DROP]}
+    with SmtpServer(script) as server:
+        bench = mail_bench(database, shop, clock, tmp_path, server.port)
+        shop.customers(23, kinds=("email",))
+        mail_addresses(database)
+        bench.run()
+        clock.advance(hours=1)  # what was put off in the meantime
+        bench.dispatch()
+        arrived = Counter(mail.recipient for mail in server.mails)
+    assert bench.states() == {("accepted", None): 21, ("in_doubt", "no_answer"): 2}
+    assert (len(arrived), arrived.total()) == (23, 23)
+
+
+def test_sendgrid_dropping_connections_is_settled_by_its_events_and_what_it_never_took_goes_out_again(
+    database: Database, shop: Shop, clock: Clock, tmp_path: Path
+) -> None:
+    script = [None, sendgrid_server.Act.TAKE_AND_DROP, sendgrid_server.Act.DROP]
+    with sendgrid_server.SendgridServer(script) as server:
+        key = server.webhook_key
+        with opened(server.url, webhook_key=key, batch_size=10, concurrency=1) as channel:
+            bench = shop_by_email(database, shop, clock, tmp_path, channel, 40)
+            steps = [{"id": "first", "channels": ["email"], "template": "note"}]
+            bench.campaign(steps=steps, in_doubt="resend", in_doubt_after="1h")
+            bench.run()
+            assert bench.states() == {("accepted", None): 20, ("in_doubt", "no_answer"): 20}
+
+            body = json.dumps([server.event(mail, "delivered", clock.now) for mail in server.mails]).encode()
+            channel.verify(server.signed(body, clock.now), body, clock.now)
+            assert inbox.put(database, "email", body, clock.now)
+            assert collect(bench.ws, clock.now).problems == ()
+            assert bench.states() == {("accepted", None): 30, ("in_doubt", "no_answer"): 10}
+
+            clock.advance(hours=1)
+            bench.dispatch()
+            bench.dispatch()  # what settling has planned again
+        arrived = Counter(mail.to for mail in server.mails)
+    assert {state for state, _ in bench.states()} == {"accepted"}
+    assert (len(arrived), arrived.total()) == (40, 40)
+    assert run_state(bench) == "done"
+
+
 # --- time and customers ---------------------------------------------------------------------------
 
 
@@ -335,6 +420,36 @@ def test_a_workers_clock_that_jumps_between_lease_and_send_neither_loses_nor_len
     dispatch_chunk(bench.ws, "hello", "sms", "test", SteppingClock(jump=timedelta(hours=hours)))
     assert bench.states() == {("accepted", None): 20}
     assert {row.sent_at for row in bench.messages()} == {NOW + timedelta(hours=hours)}
+
+
+@dataclass
+class RestlessClock(Clock):
+    """A worker's clock that is set an hour back, and an hour ahead, at each reading in turn."""
+
+    step: timedelta = timedelta(hours=-1)
+
+    def __call__(self) -> datetime:
+        self.step = -self.step
+        return self.now + self.step
+
+
+def test_a_clock_that_steps_back_and_forth_sends_each_message_once(bench: Bench) -> None:
+    bench.shop.customers(120)
+    bench.campaign()
+    bench.start()
+    clock = RestlessClock()
+
+    def nothing_has_run_out(batch: Sequence[Message]) -> list[Outcome]:
+        assert doubt.reclaim(bench.ws.database) == (0, 0)
+        return [Accepted() for _ in batch]
+
+    bench.sms.script = nothing_has_run_out
+    while due(bench.ws, "hello", bench.clock.now):
+        dispatch_chunk(bench.ws, "hello", "sms", "test", clock)
+        settle(bench.ws, "hello", clock())
+    assert bench.states() == {("accepted", None): 120}
+    assert len(set(bench.sms.taken)) == len(bench.sms.taken) == 120
+    assert run_state(bench) == "done"
 
 
 @pytest.mark.parametrize("hours", [-5, 5])

@@ -23,6 +23,7 @@ class Act(Enum):
 
     DROP = auto()  # resets the connection
     HANG = auto()  # never answers
+    TAKE_AND_DROP = auto()  # after the dot: takes the letter and resets the connection
 
 
 Script = Mapping[str, Sequence["str | Act | None"]]
@@ -151,11 +152,12 @@ class SmtpServer:
 
     async def handle_DATA(self, server: _Scripted, session: Any, envelope: Any) -> str:  # noqa: N802
         act = self.next_act("END")
+        if isinstance(act, str) and not act.startswith("2"):
+            return act
+        if act not in (Act.DROP, Act.HANG):
+            self.mails.append(Mail(envelope.mail_from, envelope.rcpt_tos[0], envelope.original_content))
         if isinstance(act, Act):
             await server.misbehave(act)
-        if act and not act.startswith("2"):
-            return act
-        self.mails.append(Mail(envelope.mail_from, envelope.rcpt_tos[0], envelope.original_content))
         return act or "250 2.0.0 Ok: queued"
 
 
@@ -209,7 +211,7 @@ class _Scripted(SMTP):  # type: ignore[misc]
         await super().smtp_DATA(arg)
 
     async def misbehave(self, act: Act) -> NoReturn:
-        if act is Act.DROP:
+        if act is not Act.HANG:
             self.transport.abort()
         await asyncio.Event().wait()  # cancelled when the connection ends
         raise AssertionError

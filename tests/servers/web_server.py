@@ -26,6 +26,8 @@ class _Server(uvicorn.Server):
 def serving(app: Any) -> Iterator[str]:
     """Serves the app on 127.0.0.1; gives its address."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
+        # asyncio does it for sockets of its own making only; each answer would wait 40 ms for the client.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         server = _Server(uvicorn.Config(app, log_config=None, lifespan="off"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

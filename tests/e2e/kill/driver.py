@@ -6,6 +6,8 @@ At the named point it says so to its parent, and stands still until it is killed
 from __future__ import annotations
 
 import json
+import os
+import resource
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -15,8 +17,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
 from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError
 
+from channels.sendgrid_email import SendgridChannel, SendgridSettings
 from channels.smtp import SmtpChannel, SmtpSettings
 from holdfast.campaign.models import Campaign
 from holdfast.channel import (
@@ -30,12 +35,15 @@ from holdfast.channel import (
     by_count,
 )
 from holdfast.content.library import Library
+from holdfast.content.tracking import Tracking
 from holdfast.delivery import Source, Workspace, advance, dispatch_chunk, due, enroll, open_run, settle
 from holdfast.delivery.planning import running
-from holdfast.errors import BatchRefused
+from holdfast.errors import BatchRefused, HoldfastError
 from holdfast.settings import Project
 from holdfast.store import enrolling
 from holdfast.store.database import Database
+from holdfast.tokens import Signer
+from tests.servers.sendgrid_server import API_KEY
 
 SECRET = b"a secret of the tests, 32 bytes."
 CAMPAIGN = "hello"
@@ -56,14 +64,21 @@ POINTS = (
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """What one process is to do; it stands still at the point, the n-th time it gets there."""
+    """What one process is to do; it stands still at the point, the n-th time it gets there.
+
+    `resend`: what has been in doubt for an hour goes out again, and that hour is over. `largest_file`: how
+    large a file of its may grow, in bytes, as if the disk were full then.
+    """
 
     root: Path
     database: str
     port: int
-    occurrence: str
-    adapter: str = "sink"
+    provider: str
+    webhook_key: str | None = None
+    occurrence: str = "k1"
     lookup: bool = False
+    resend: bool = False
+    largest_file: int | None = None
     point: str = ""
     nth: int = 1
 
@@ -87,7 +102,7 @@ class Points:
 
 
 class SinkChannel:
-    """A batch provider behind the sink's socket."""
+    """A batch provider behind its socket."""
 
     Settings = ChannelSettings
 
@@ -172,8 +187,12 @@ def open_workspace(life: Life, reach: Callable[[str], None], channel: Channel) -
     project = Project.model_validate(
         {
             "root": life.root,
-            "brand": {"name": "Acme", "from": "Acme <hello@acme.example>"},
-            "channels": {"out": {"adapter": life.adapter}},
+            "brand": {
+                "name": "Acme",
+                "from": "Acme <hello@acme.example>",
+                "public_url": "https://r.acme.example",
+            },
+            "channels": {"out": {"adapter": life.provider}},
             "dispatch": {"chunk": CHUNK},
         }
     )
@@ -182,13 +201,17 @@ def open_workspace(life: Life, reach: Callable[[str], None], channel: Channel) -
         "audience": {"customer_id": {"exists": True}},
         "holdout": "10%",
         "re_entry": "always",
+        "in_doubt": "resend" if life.resend else "hold",
+        "in_doubt_after": "1h",
         "steps": [{"id": "first", "channels": ["out"], "template": "note"}],
     }
+    templates = life.root / "templates"
+    tracking = Tracking.of(templates, project.brand, project.web, Signer(SECRET).sign_link)
     return Workspace(
         project=project,
         database=database,
         secret=SECRET,
-        library=Library(life.root / "templates", project.brand, project.business),
+        library=Library(templates, project.brand, project.business, tracking),
         channels=OneChannel(channel),
         sources={CAMPAIGN: Source(Campaign.model_validate(written), repr(written))},
         segments={},
@@ -215,20 +238,30 @@ def watch(database: Database, reach: Callable[[str], None]) -> None:
 
 
 def live(life: Life, parent: Connection) -> None:
-    """One life: opens the occurrence's run and works until nothing is due."""
+    """One life: works until nothing is due, or until something fails, and says which."""
     enrolling.SLICE = SLICE
+    if life.largest_file:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (life.largest_file, resource.RLIM_INFINITY))
     points = Points(life, parent)
-    channel: Channel = (
-        SinkChannel(life.port, lookup=life.lookup) if life.adapter == "sink" else smtp_channel(life.port)
-    )
-    ws = open_workspace(life, points.reach, WatchedChannel(channel, points))
-    # The provider is asked when every call of the dead must be over.
-    ahead = ws.project.dispatch.lease if life.lookup else timedelta()
+    ws = open_workspace(life, points.reach, WatchedChannel(open_channel(life), points))
+    parent.send("started")
+    try:
+        work(ws, life, points)
+    except (HoldfastError, DBAPIError) as error:
+        parent.send(str(error))
+    else:
+        parent.send("done")
+    ws.close()
+
+
+def work(ws: Workspace, life: Life, points: Points) -> None:
+    """What the flow does: opens the occurrence's run, enrolls, and sends until nothing is due."""
+    # The provider is asked when every call of the dead must be over; doubt ends by the policy after its hour.
+    ahead = ws.project.dispatch.lease if life.lookup else timedelta(hours=2 if life.resend else 0)
 
     def now() -> datetime:
         return datetime.now(UTC) + ahead
 
-    parent.send("started")
     settle(ws, CAMPAIGN, now())
     open_run(ws, CAMPAIGN, life.occurrence, now(), now())
     for run in running(ws, CAMPAIGN):
@@ -236,21 +269,38 @@ def live(life: Life, parent: Connection) -> None:
     advance(ws, CAMPAIGN, now())
     while waiting := due(ws, CAMPAIGN, now()):
         for name in waiting:
-            dispatch_chunk(ws, CAMPAIGN, name, "driver", now)
+            dispatch_chunk(ws, CAMPAIGN, name, owner_name(os.getpid()), now)
     settle(ws, CAMPAIGN, now())
-    ws.close()
-    parent.send("done")
 
 
-def smtp_channel(port: int) -> Channel:
-    return SmtpChannel(
+def owner_name(pid: int) -> str:
+    """Whose leases those of this process are."""
+    return f"driver {pid}"
+
+
+def open_channel(life: Life) -> Channel:
+    """The channel to the life's provider."""
+    if life.provider == "batch":
+        return SinkChannel(life.port, lookup=life.lookup)
+    if life.provider == "smtp":
+        return SmtpChannel(
+            "out",
+            SmtpSettings(
+                host="127.0.0.1",
+                port=life.port,
+                security="none",
+                batch_size=BATCH,
+                concurrency=AT_ONCE,
+                helo="test.example",
+            ),
+        )
+    return SendgridChannel(
         "out",
-        SmtpSettings(
-            host="127.0.0.1",
-            port=port,
-            security="none",
+        SendgridSettings(
+            api_key=SecretStr(API_KEY),
+            base_url=f"http://127.0.0.1:{life.port}",
+            webhook_key=life.webhook_key,
             batch_size=BATCH,
             concurrency=AT_ONCE,
-            helo="test.example",
         ),
     )

@@ -40,6 +40,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_decisions")),
     )
     op.create_index("ix_decisions_campaign", "decisions", ["campaign", "id"])
+    op.add_column("runs", sa.Column("judged_after", ID, nullable=True))
     op.create_index("ix_attempts_run_channel", "attempts", ["run_id", "channel", "id"])
     op.create_index(
         "ix_messages_failed", "messages", ["run_id"], postgresql_where=FAILED, sqlite_where=FAILED

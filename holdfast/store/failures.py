@@ -1,0 +1,121 @@
+"""What went wrong: calls of a run that failed, messages that came back.
+
+What a guard judges is counted from the attempts since it last stopped the run: see `runs.stop_by_guard`.
+"""
+
+from __future__ import annotations
+
+from itertools import takewhile
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, Select, case, func, literal_column, or_, select
+
+from holdfast.channel import ResponseKind
+from holdfast.tables import attempts, messages, responses, runs
+
+# Written out, not bound, and just as the index has it: only then do the planners use it.
+_HAS_FAILED = or_(
+    messages.c.state == literal_column("'rejected'"),
+    messages.c.bounced_at.is_not(None),
+    messages.c.complained_at.is_not(None),
+)
+
+
+class FailedCalls(NamedTuple):
+    """Calls that took none of their messages: these are in doubt since, or planned again."""
+
+    calls: int
+    in_doubt: int
+    retried: int
+
+
+class CameBack(NamedTuple):
+    """Messages that came back: bounced, or of a run refused or bounced; and reported as spam."""
+
+    bounced: int
+    complained: int
+
+
+class Sent(NamedTuple):
+    """Messages of a run that providers accepted, and that they accepted or refused."""
+
+    accepted: int
+    sent: int
+
+
+def failed_in_a_row(connection: Connection, run_id: int, channel: str, most: int) -> FailedCalls:
+    """The run's latest calls on the channel, `most` at most, back to the last that took or refused a message.
+
+    Neither calls that are out count, nor those of a refused batch that was halved.
+    """
+    latest = connection.execute(
+        select(
+            (attempts.c.accepted + attempts.c.rejected).label("taken"),
+            attempts.c.in_doubt,
+            attempts.c.retried,
+        )
+        .where(
+            attempts.c.run_id == run_id,
+            attempts.c.channel == channel,
+            attempts.c.accepted.is_not(None),
+            attempts.c.id > _judged_after(run_id),
+        )
+        .order_by(attempts.c.id.desc())
+        .limit(most)
+    ).all()
+    failed = list(takewhile(lambda call: call.taken == 0, latest))
+    return FailedCalls(
+        len(failed), sum(call.in_doubt for call in failed), sum(call.retried for call in failed)
+    )
+
+
+def count_came_back(connection: Connection, run_id: int) -> CameBack:
+    """How many of the run's messages failed. Costs what they are, not what the run is."""
+    return CameBack(*connection.execute(came_back(run_id)).one())
+
+
+def came_back(run_id: int) -> Select[tuple[int, int]]:
+    """The statement of `count_came_back`."""
+    refused = or_(messages.c.state == "rejected", messages.c.bounced_at.is_not(None))
+    return select(func.count(case((refused, 1))), func.count(messages.c.complained_at)).where(
+        messages.c.run_id == run_id, _HAS_FAILED, messages.c.attempt_id > _judged_after(run_id)
+    )
+
+
+def count_sent(connection: Connection, run_id: int) -> Sent:
+    """How many of the run's messages its calls got accepted and rejected."""
+    accepted, rejected = connection.execute(
+        select(func.sum(attempts.c.accepted), func.sum(attempts.c.rejected)).where(
+            attempts.c.run_id == run_id, attempts.c.id > _judged_after(run_id)
+        )
+    ).one()
+    return Sent(int(accepted or 0), int(accepted or 0) + int(rejected or 0))
+
+
+def came_back_since(connection: Connection, last: int) -> tuple[dict[str, CameBack], int]:
+    """By campaign, the messages of answers that are newer than the answer `last`; and the newest answer."""
+    newest = connection.scalar(select(func.max(responses.c.id))) or 0
+
+    def count(kind: ResponseKind) -> ColumnElement[int]:
+        return func.count(responses.c.message_id.distinct()).filter(responses.c.kind == kind.value)
+
+    rows = connection.execute(
+        select(runs.c.campaign, count(ResponseKind.BOUNCED), count(ResponseKind.COMPLAINED))
+        .select_from(
+            responses.join(messages, messages.c.id == responses.c.message_id).join(
+                runs, runs.c.id == messages.c.run_id
+            )
+        )
+        .where(
+            responses.c.id > last,
+            responses.c.id <= newest,
+            responses.c.kind.in_((ResponseKind.BOUNCED.value, ResponseKind.COMPLAINED.value)),
+        )
+        .group_by(runs.c.campaign)
+        .order_by(runs.c.campaign)
+    )
+    return {campaign: CameBack(*counts) for campaign, *counts in rows}, newest
+
+
+def _judged_after(run_id: int) -> ColumnElement[int]:
+    return select(func.coalesce(runs.c.judged_after, 0)).where(runs.c.id == run_id).scalar_subquery()
