@@ -173,9 +173,7 @@ def test_a_plan_is_facts_in_json_too(shop: Holdfast) -> None:
             {"step": "by email", "customers": 2, "before": None},
         ],
         "to_send": {"email": 2},
-        "channels": [
-            {"channel": "email", "treated": 2, "to send": 2, "of these, later in their window": 0}
-        ],
+        "channels": [{"channel": "email", "treated": 2, "to send": 2, "of these, later in their window": 0}],
         "seconds_needed": None,
         "last_run": None,
         "edited": {},
