@@ -25,7 +25,7 @@ from holdfast.orchestration.chunks import send_due
 from holdfast.orchestration.deployments import FLOW
 from holdfast.orchestration.events import run_stopped
 from holdfast.orchestration.follow_ups import next_moment, schedule_follow_up
-from holdfast.orchestration.occurrences import is_cancelling, is_missed, occurrence, run_name
+from holdfast.orchestration.occurrences import is_cancelling, is_missed, occurrence, run_name, was_suspended
 from holdfast.orchestration.redaction import redacted
 
 
@@ -57,7 +57,9 @@ def run_campaign(
     """
     ws = workspace()
     if resume:
-        delivery.resume_runs(ws, campaign, now())
+        # Once: what was declined or stopped since it asked for an approval is not what it was to resume.
+        if not was_suspended():
+            delivery.resume_runs(ws, campaign, now())
     elif not follow_up:
         if is_missed(ws.campaign(campaign).schedule, now()):
             return Completed(
@@ -109,10 +111,12 @@ def enroll(campaign: str, progress: Progress) -> None:
 
 @task(persist_result=False, cache_policy=NO_CACHE, retries=0)
 @redacted()
-def dispatch(campaign: str, channel: str, owner: str) -> ChunkResult:
-    """Sends one chunk, in whatever process. Never retried by Prefect: the ledger knows what may be sent
-    again."""
-    return delivery.dispatch_chunk(workspace(), campaign, channel, owner, now)
+def dispatch(campaign: str, channel: str, owner: str, most: int) -> ChunkResult:
+    """Sends one chunk of at most so many messages, in whatever process.
+
+    Never retried by Prefect: the ledger knows what may be sent again.
+    """
+    return delivery.dispatch_chunk(workspace(), campaign, channel, owner, now, most)
 
 
 @task(persist_result=False, cache_policy=NO_CACHE, retries=0, task_run_name="publish posts")

@@ -29,8 +29,12 @@ def clean(text: str | None, length: int = _NAME_LENGTH) -> str | None:
     if text is None:
         return None
     if not text.isprintable():
-        text = _CONTROLS.sub("", " ".join(text.split()))
+        text = " ".join(_CONTROLS.sub(_space_or_nothing, text).split())
     return text.strip()[:length].rstrip() or None
+
+
+def _space_or_nothing(control: re.Match[str]) -> str:
+    return " " if control[0].isspace() else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,10 @@ def approve(
         str, typer.Argument(metavar="HASH", help="Of the plan that waits; `holdfast plan` shows it.")
     ],
     because: Annotated[str, typer.Option(metavar="TEXT", help="Why, for the record.")] = "",
+    key: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Of this occurrence, where several wait with the same plan."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Let a run go that waits for the approval of its plan. Recorded with who and why."""
@@ -75,6 +79,7 @@ def approve(
             who=operator(),
             why=because,
             now=now,
+            occurrence=key,
             progress=lambda done, total: progress("enroll", done, total),
         )
     passed_on = run.state == "running" and _pass_on(session, campaign, run, because, now)

@@ -75,12 +75,11 @@ def next_due(ws: Workspace, name: str, now: datetime) -> datetime | None:
 
 def stop_runs(ws: Workspace, name: str, reason: str, now: datetime) -> int:
     """Stops the campaign's runs at their next batch; nobody sends their messages until they are resumed."""
-    stops = {"planned": "stopping", "running": "stopping"}
-    return runs.set_state(ws.database, name, stops, now, reason)
+    return runs.set_state(ws.database, name, ("planned", "running"), "stopping", reason)
 
 
 def resume_runs(ws: Workspace, name: str, now: datetime) -> int:
     """Lets the campaign's stopped runs go on, once they are approved where they have to be; how many."""
     needs_review = ws.guard(ws.campaign(name)).approve_above is not None
     goes_on = "planned" if needs_review else "running"
-    return runs.set_state(ws.database, name, {"stopping": goes_on, "stopped": goes_on}, now)
+    return runs.set_state(ws.database, name, ("stopping", "stopped"), goes_on)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from shlex import quote
 
-from holdfast.delivery.planning import Progress, awaiting, enroll, files_of
+from holdfast.delivery.files import files_of
+from holdfast.delivery.planning import Progress, awaiting, enroll
 from holdfast.delivery.workspace import Workspace
 from holdfast.errors import RunError
 from holdfast.store import approvals, runs
@@ -36,9 +37,14 @@ def void_if_edited(ws: Workspace, run: Run, now: datetime) -> Run:
 
 def review(ws: Workspace, run: Run, now: datetime) -> Run:
     """Moves a run that is enrolled from `planned` to `running` or `awaiting_approval`, and one that waits
-    for an approval that it no longer needs to `running`."""
+    for an approval that it no longer needs to `running`.
+
+    Not by other files than the run's: whoever has planned it anew meanwhile judges it by theirs.
+    """
     run = _again(ws, run)
     if run.audience_at is None or run.state not in ("planned", "awaiting_approval"):
+        return run
+    if run.version != files_of(ws, run.campaign).version:
         return run
     state = "awaiting_approval" if _needs_approval(ws, run) else "running"
     if state != run.state:
@@ -68,31 +74,43 @@ def approve(
     who: str,
     why: str,
     now: datetime,
+    occurrence: str | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Lets the run with this plan go; one that was approved before stays as it is.
 
-    Raises RunError where no run with this plan waits: it was edited, or is another one's.
+    Runs that write to the same customers by the same files have one plan: `occurrence` tells them apart.
+    Raises RunError where no run with this plan waits, as it was edited, or is another's; or where several do.
     """
     ws.campaign(name)
     prepare(ws, name, now, progress)
-    with ws.database.read() as connection:
-        approved = [run for run in runs.list_runs(connection, name) if run.approved_hash == plan_hash]
-    if approved:
-        return approved[-1]
-    waiting = {hash_of(ws, run): run for run in awaiting(ws, name)}
+    waiting = [(hash_of(ws, run), run) for run in awaiting(ws, name) if occurrence in (None, run.occurrence)]
+    chosen = [run for known, run in waiting if known == plan_hash]
+    if len(chosen) > 1:
+        raise RunError(
+            f"several runs wait with this plan: {', '.join(run.occurrence for run in chosen)}",
+            hint=f"say which: holdfast approve {name} {plan_hash} --key {quote(chosen[0].occurrence)}",
+        )
+    if not chosen:
+        with ws.database.read() as connection:
+            approved = [
+                run
+                for run in runs.list_runs(connection, name)
+                if run.approved_hash == plan_hash and occurrence in (None, run.occurrence)
+            ]
+        if approved:
+            return approved[-1]
     if not waiting:
         raise RunError(
             f"no run of {name!r} waits for approval", hint=f"look at its runs with: holdfast status {name}"
         )
-    if plan_hash not in waiting:
-        current = ", ".join(f"{known} of {run.occurrence}" for known, run in waiting.items())
-        occurrence = quote(next(iter(waiting.values())).occurrence)
+    if not chosen:
+        current = ", ".join(f"{known} of {run.occurrence}" for known, run in waiting)
         raise RunError(
             f"{plan_hash} is not the plan of {name!r} by now, which is {current}",
-            hint=f"look at it first: holdfast plan {name} --key {occurrence}",
+            hint=f"look at it first: holdfast plan {name} --key {quote(waiting[0][1].occurrence)}",
         )
-    run = waiting[plan_hash]
+    [run] = chosen
     if not approvals.approve(ws.database, run, plan_hash, who=who, why=why, now=now):
         raise RunError(f"{plan_hash} was changed while it was approved", hint="look at it again")
     return _again(ws, run)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from holdfast.delivery.workspace import Workspace
@@ -46,6 +46,7 @@ def settle_by_hand(
 ) -> InDoubt:
     """Settles the doubt and records the decision; how many it was about. With none, nothing is recorded.
 
+    `now` is the moment that they were asked.
     What is to be resent may reach a customer twice. Its run goes on unless it was stopped.
     """
     end = doubt.accept if settlement == "accepted" else doubt.resend
@@ -69,7 +70,7 @@ def settle_by_hand(
 
 
 def _open_to(ws: Workspace, chosen: Chosen, settlement: Settlement, now: datetime) -> Chosen:
-    """Without what must not be resent yet: before its lease is over, the call may still take it."""
-    if settlement == "accepted":
-        return chosen
-    return replace(chosen, sent_until=now - ws.project.dispatch.lease)
+    """Without what was sent since they were asked, and what must not be resent yet: before its lease is over,
+    the call may still take it."""
+    before = timedelta() if settlement == "accepted" else ws.project.dispatch.lease
+    return replace(chosen, sent_until=now - before)

@@ -30,8 +30,9 @@ from holdfast.channel import (
 )
 from holdfast.content.message import Composer, content_of
 from holdfast.delivery import guard
+from holdfast.delivery.files import refuse_edited
 from holdfast.delivery.pace import Pace, pace_of
-from holdfast.delivery.planning import files_of, running
+from holdfast.delivery.planning import running
 from holdfast.delivery.workspace import Workspace
 from holdfast.errors import (
     BatchRefused,
@@ -39,7 +40,6 @@ from holdfast.errors import (
     ChannelResting,
     ChannelUnavailable,
     RenderError,
-    RunError,
 )
 from holdfast.store import ledger
 from holdfast.store.history import load_people
@@ -66,8 +66,10 @@ class ChunkResult:
     deferred: int = 0
 
 
-def dispatch_chunk(ws: Workspace, name: str, channel: str, owner: str, clock: Clock) -> ChunkResult:
-    """Sends one chunk of the campaign's messages that are due on the channel.
+def dispatch_chunk(
+    ws: Workspace, name: str, channel: str, owner: str, clock: Clock, most: int | None = None
+) -> ChunkResult:
+    """Sends one chunk of the campaign's messages that are due on the channel, at most so many.
 
     `owner` names the worker; each chunk leases under a name of its own. Raises ChannelUnavailable when the
     channel needs an operator: nothing of the batch was taken, and all of it is planned again. Raises
@@ -78,28 +80,20 @@ def dispatch_chunk(ws: Workspace, name: str, channel: str, owner: str, clock: Cl
     pace = pace_of(ws, campaign, channel)
     lease_owner = f"{owner}/{uuid4().hex[:12]}"
     for run in running(ws, name):
-        _refuse_edited(ws, run)
+        refuse_edited(ws, run)
         guard.check_rates(ws, run)
         try:
             pace.check()
         except ChannelResting as resting:
             ledger.postpone(ws.database, run.id, channel, clock() + resting.after)
             continue
-        size = _size(ws, pace)
+        size = min(_size(ws, pace), most or ws.project.dispatch.chunk)
         leased = ledger.lease(
             ws.database, run.id, channel, lease_owner, size, ws.project.dispatch.lease, clock()
         )
         if leased:
             return _Chunk(ws, campaign, run, channel, lease_owner, clock, pace).send(leased)
     return ChunkResult()
-
-
-def _refuse_edited(ws: Workspace, run: Run) -> None:
-    if run.approved_hash is not None and run.version != files_of(ws, run.campaign).version:
-        raise RunError(
-            f"campaign {run.campaign!r} was edited after the plan of {run.occurrence!r} was approved",
-            hint=f"its new plan wants approval: holdfast run {run.campaign} --resume",
-        )
 
 
 def _size(ws: Workspace, pace: Pace) -> int:
@@ -288,8 +282,8 @@ class _Chunk:
             return
         if pauses := [outcome.after for outcome in outcomes if isinstance(outcome, Retry) and outcome.after]:
             self.pace.rest(max(pauses))
-        else:
-            failed = guard.check_calls(self.ws, self.run, self.route.channel)
+        # None failed in a row: another worker's call got through since this one began.
+        elif failed := guard.check_calls(self.ws, self.run, self.route.channel):
             self.pace.rest(pause_after(failed))
 
     def _look_whether_it_is_over(self) -> None:

@@ -44,7 +44,8 @@ def _too_much_came_back(connection: Connection, run_id: int, stop_if: StopIf) ->
     totals = failures.count_sent(connection, run_id)._asdict()
     for n, limit, of, what in suspect:
         total = totals[of]
-        if total >= stop_if.after and n > limit * total:
+        # Rounded: 29% of 100 is a little less than 29 in floats.
+        if total >= stop_if.after and n > round(limit * total, 6):
             share = f"{n / total:.2%}, more than {100 * limit:g}%"
             return f"{n:,} of {total:,} messages {of} were {what}: {share}"
     return None
@@ -60,9 +61,9 @@ def check_calls(ws: Workspace, run: Run, channel: str) -> int:
     most = ws.guard(ws.campaign(run.campaign)).stop_if.errors
     with ws.database.read() as connection:
         failed = failures.failed_in_a_row(connection, run.id, channel, most)
-    if failed.calls == most:
+    if failed.calls >= most:
         reason = (
-            f"{most} calls in a row failed on channel {channel!r},"
+            f"{failed.calls} calls in a row failed on channel {channel!r},"
             f" with {failed.in_doubt:,} messages in doubt and {failed.retried:,} not taken"
         )
         _stop(ws, run, reason, "look at the provider and the network")

@@ -103,12 +103,20 @@ class Pace:
         while line.ours and line.ours[0] < time.monotonic() - _LATEST:
             line.ours.popleft()
         # One transaction serves all who wait, and the next comes before the last of them has gone.
-        wanted = self._waiting.count(1) - len(line.ours)
+        wanted = self._soon_here(line) - len(line.ours)
         if not line.ours or (wanted > 0 and len(line.ours) <= line.given // 2):
             moments = self._ask(line, limits, wanted, least=1)
             line.ours.extend(moments)
             line.given = len(moments)
         return line.ours.popleft()
+
+    def _soon_here(self, line: Line) -> int:
+        """How many of those who wait are at this line soon: those before it let the others through later,
+        when a turn that is taken for them here is lost."""
+        soon = time.monotonic() + _LATEST / 2
+        before = self._lines[: self._lines.index(line)]
+        through = [1 + sum(moment <= soon for moment in other.ours) for other in before]
+        return min([self._waiting.count(1), *through])
 
     def _ask(self, line: Line, limits: Limits, n: int, least: int) -> list[float]:
         """Moments that the database gives us, one a message."""
@@ -139,7 +147,8 @@ class Pace:
         with self._database.read() as connection:
             given, now = paces.read(connection, line.name)
         given = given.at(now, limits)
-        by_rate = [] if limits.rate is None else [int(limits.rate * within.total_seconds())]
+        rate = given.rate(limits)
+        by_rate = [] if rate is None else [int(rate * within.total_seconds())]
         by_day = [] if limits.per_day is None else [limits.per_day - given.today]
         return max(min([*by_rate, *by_day]), 1)
 
@@ -169,13 +178,13 @@ def _channel_limits(ws: Workspace, channel: str) -> Limits:
 def time_needed(ws: Workspace, campaign: Campaign, to_send: Mapping[str, int]) -> timedelta | None:
     """How long so many messages, by channel, take at least under rates and daily budgets; None: no limit.
 
-    As if nothing else were sent, from the start of a day.
+    As if nothing else were sent, from the start of a day; without the channels that an operator has stopped.
     """
     rate, total = ws.send_policy(campaign).rate, sum(to_send.values())
     needed = [time_at(total, rate)] if rate is not None else []
     for channel, n in to_send.items():
         limits = _channel_limits(ws, channel)
-        if limits.rate is not None or limits.per_day is not None:
+        if not limits.is_stopped and (limits.rate is not None or limits.per_day is not None):
             needed.append(time_under(limits, n))
     return max(needed, default=None)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from holdfast.campaign.models import Campaign
+from holdfast.delivery.files import files_of
 from holdfast.delivery.publishing import plan_posts
 from holdfast.delivery.workspace import Workspace
 from holdfast.errors import RunError
@@ -34,31 +33,6 @@ def open_run(ws: Workspace, name: str, occurrence: str, as_of: datetime, now: da
         state="planned" if needs_review else "running",
         now=now,
     )
-
-
-def files_of(ws: Workspace, name: str) -> Files:
-    """The campaign's files as they are now: what a plan is approved with, and an edit of which voids it."""
-    text, campaign = ws.source(name).text, ws.campaign(name)
-    templates = _template_digests(ws, campaign)
-    holdout = ws.entry_plan(campaign).holdout if campaign.is_marketing else None
-    return Files(runs.version_of(text, templates), text, templates, holdout)
-
-
-def _template_digests(ws: Workspace, campaign: Campaign) -> dict[str, str]:
-    names = {
-        file
-        for step in campaign.sends
-        for route in ws.routes(step)
-        for template in [step.template, *(variant.template for variant in step.variants.values())]
-        if template
-        for file in ws.library.sources(template, route.kind)
-    } | {
-        file
-        for post, _ in campaign.posts
-        for channel in post.post
-        for file in ws.library.sources(post.template, ws.channels.describe(channel).kind)
-    }
-    return {name: hashlib.sha256((ws.library.root / name).read_bytes()).hexdigest() for name in sorted(names)}
 
 
 def enroll(ws: Workspace, run: Run, now: datetime, progress: Progress | None = None) -> None:

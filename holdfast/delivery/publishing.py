@@ -17,11 +17,12 @@ from holdfast.audience.reasons import Reason
 from holdfast.campaign.models import Campaign
 from holdfast.channel import DUPLICATE, Accepted, InDoubt, Outcome, Publisher, Rejected, RejectReason, Retry
 from holdfast.content.message import post_text
+from holdfast.delivery.files import refuse_edited
 from holdfast.delivery.workspace import Workspace
 from holdfast.errors import ChannelUnavailable, HoldfastError, RenderError
 from holdfast.store import posts
 from holdfast.store.posts import Planned, Post, SettledPost
-from holdfast.store.runs import Run
+from holdfast.store.runs import Run, get_run
 
 Clock = Callable[[], datetime]
 
@@ -55,7 +56,8 @@ def plan_posts(ws: Workspace, run: Run) -> None:
 def publish_due(ws: Workspace, name: str, owner: str, clock: Clock) -> PublishResult:
     """Publishes the campaign's posts that are due, one after the other.
 
-    Raises, after all of them, what a channel raised that needs an operator: its post is planned again.
+    Raises, after all of them, what a channel raised that needs an operator: its post is planned again; and
+    RunError where a run's files are not those that were approved: its posts wait.
     """
     campaign = ws.campaign(name)
     with ws.database.read() as connection:
@@ -75,6 +77,8 @@ def publish_due(ws: Workspace, name: str, owner: str, clock: Clock) -> PublishRe
 
 def _publish(ws: Workspace, campaign: Campaign, post: Post, owner: str, clock: Clock) -> str | None:
     """The post's state after one call; None: another worker has it, or its run has stopped."""
+    with ws.database.read() as connection:
+        refuse_edited(ws, get_run(connection, post.run_id))
     publisher = _publisher(ws, post.channel)
     step = next((step for step, _ in campaign.posts if step.id == post.step), None)
     if step is None:

@@ -51,6 +51,7 @@ def seek_approval(ws: Workspace, campaign: str, clock: Clock) -> State | None:
     Suspended, the flow starts from its top when it is resumed. A plan that another flow run asks about is
     left to that one. Returns the state to end with where a plan was declined; None: go on with what may.
     """
+    ended: State | None = None
     for run in delivery.awaiting(ws, campaign):
         plan = report.plan_report(ws, delivery.plan_of(ws, run, clock()))
         publish_plan(plan)
@@ -61,11 +62,15 @@ def seek_approval(ws: Workspace, campaign: str, clock: Clock) -> State | None:
             schedule_follow_up(campaign, moment, flow_run.id)
         question = Approval.with_initial_data(description=plan_page(plan), plan=plan.plan.hash)
         answer = suspend_flow_run(question, key=_key(run, plan.plan.hash))
-        if not answer.approve or answer.plan != plan.plan.hash:
-            delivery.decline(ws, run, answer.because)
-            return Completed(name="NotApproved", message="its plan was not approved; ask again with --resume")
-        delivery.approve(ws, campaign, plan.plan.hash, who=WHO, why=answer.because, now=clock())
-    return None
+        if answer.approve and answer.plan == plan.plan.hash:
+            why, of = answer.because, run.occurrence
+            delivery.approve(ws, campaign, answer.plan, who=WHO, why=why, now=clock(), occurrence=of)
+        else:
+            delivery.decline(ws, run, "another plan was" if answer.approve else answer.because)
+            ended = Completed(
+                name="NotApproved", message="its plan was not approved; ask again with --resume"
+            )
+    return ended
 
 
 def awaiting_approval(ws: Workspace, campaign: str, clock: Clock) -> State | None:
@@ -77,7 +82,7 @@ def awaiting_approval(ws: Workspace, campaign: str, clock: Clock) -> State | Non
     customers = plan.waterfall.entries["treated"]
     return Completed(
         name="AwaitingApproval",
-        message=f"{customers:,} customers are to be written to, more than `approve_above`; nothing was sent:"
+        message=f"{plan.occurrence} waits: its {customers:,} customers are more than `approve_above`:"
         f" holdfast approve {campaign} {plan.hash}",
     )
 

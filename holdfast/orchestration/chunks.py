@@ -20,6 +20,9 @@ from holdfast.orchestration.occurrences import is_cancelling
 from holdfast.orchestration.results import InWork
 from holdfast.orchestration.runners import task_runner
 
+# Messages for which a task of their own is worth its cost.
+_WORTH_A_TASK = 500
+
 Clock = Callable[[], datetime]
 Dispatch = Task[Any, ChunkResult]
 """Sends one chunk, wherever the runner has it done: its parameters are campaign, channel and owner."""
@@ -63,7 +66,9 @@ def _send(
 ) -> bool:
     """Sends one round; whether there was anything to take."""
     leased, failures = 0, []
-    waiting = _tasks(campaign, due, ws.project.dispatch.chunk, dispatch)
+    # Threads of one process render one at a time: they gain nothing from smaller chunks.
+    at_once = 1 if ws.project.runner.kind == "threads" else in_work.places
+    waiting = tasks(campaign, due, ws.project.dispatch.chunk, at_once, dispatch)
     while in_work.fill(waiting):
         result = in_work.next(lambda: _stop_when_cancelled(ws, campaign, clock))
         if isinstance(result, HoldfastError):
@@ -77,13 +82,14 @@ def _send(
     return leased > 0
 
 
-def _tasks(
-    campaign: str, due: dict[str, int], chunk: int, dispatch: Dispatch
+def tasks(
+    campaign: str, due: dict[str, int], chunk: int, at_once: int, dispatch: Dispatch
 ) -> Iterator[tuple[Dispatch, dict[str, Any]]]:
-    """A task for each chunk that is due, with its parameters."""
+    """A task for each chunk that is due, with its parameters; of a small run, one for each place."""
     for channel, n in due.items():
-        parameters = {"campaign": campaign, "channel": channel, "owner": flow_run.id}
-        for number in range(1, (of := ceil(n / chunk)) + 1):
+        of = max(ceil(n / chunk), min(at_once, ceil(n / _WORTH_A_TASK)))
+        parameters = {"campaign": campaign, "channel": channel, "owner": flow_run.id, "most": ceil(n / of)}
+        for number in range(1, of + 1):
             yield dispatch.with_options(task_run_name=f"dispatch {channel} {number}/{of}"), parameters
 
 

@@ -46,16 +46,23 @@ class Rates:
 
     def __call__(self, channel: str, rate: float | None) -> float | None:
         if self._read_at is None:
-            # What an operator turned down is not sent at the file's rate, not even at first.
-            self._read()
+            # What an operator turned down is not sent at the file's rate, not even at first: all wait.
+            with self._reading:
+                if self._read_at is None:
+                    self._read()
         elif time.monotonic() > self._read_at + _READ_EVERY:
             # Beside the sending, which does not wait for a server that may be slow.
-            Thread(target=self._read, daemon=True).start()
+            Thread(target=self._refresh, daemon=True).start()
         return self._rates.get(channel, rate)
 
+    def _refresh(self) -> None:
+        if self._reading.acquire(blocking=False):
+            try:
+                self._read()
+            finally:
+                self._reading.release()
+
     def _read(self) -> None:
-        if not self._reading.acquire(blocking=False):
-            return
         try:
             with get_client(sync_client=True) as client:
                 standing = _standing(client, self._prefix)
@@ -69,7 +76,6 @@ class Rates:
             }
         finally:
             self._read_at = time.monotonic()
-            self._reading.release()
 
 
 def deploy_limits(project: Project, database: Database, now: datetime) -> dict[str, float]:

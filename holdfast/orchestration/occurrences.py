@@ -42,6 +42,12 @@ def is_cancelling() -> bool:
     return state is not None and (state.is_cancelling() or state.is_cancelled())
 
 
+def was_suspended() -> bool:
+    """Whether this flow run was suspended before: it has started from its top again."""
+    with get_client(sync_client=True) as client:
+        return bool(client.read_flow_run(flow_run.id).empirical_policy.pause_keys)
+
+
 def _by_schedule() -> bool:
     with get_client(sync_client=True) as client:
         return bool(client.read_flow_run(flow_run.id).auto_scheduled)

@@ -44,10 +44,15 @@ class InWork(Generic[T]):
             with suppress(Empty):
                 self._tasks.discard(self._ended.get(timeout=_EVERY))
 
+    @property
+    def places(self) -> int:
+        """How many tasks can be in work now, at least 1."""
+        return max(1, places(self._runner))
+
     def fill(self, waiting: Iterator[tuple[Task[..., T], dict[str, Any]]]) -> bool:
         """Submits tasks that wait, with their parameters, for the places that are free; whether any is in
         work."""
-        free = max(1, places(self._runner)) - len(self._tasks)
+        free = self.places - len(self._tasks)
         for task, parameters in islice(waiting, max(0, free)):
             # A process that is started now takes over that Ctrl-C is not for it.
             with keyboard_held():

@@ -71,7 +71,8 @@ def render_samples(
             continue
         with ws.database.read() as connection:
             needs = ws.needs(step, row.kind)
-            people = load_people(connection, [row.customer_id], as_of, needs, ws.project)
+            bestsellers = ws.bestsellers(connection, as_of) if needs.favourites else None
+            people = load_people(connection, [row.customer_id], as_of, needs, ws.project, bestsellers)
         try:
             content = content_of(campaign, step, row.variant)
             page = preview(ws.library, row.kind, content, people[row.customer_id])

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, exists, func, select, update
 
-from holdfast.store import decisions, enrolling
+from holdfast.store import decisions, enrolling, ledger
 from holdfast.store.database import Database
 from holdfast.store.runs import Run, version_id
 from holdfast.tables import attempts, campaign_versions, conversions, enrollments, messages, posts, runs
@@ -122,8 +122,9 @@ def _is_still(run: Run) -> ColumnElement[bool]:
 def void(database: Database, run: Run, files: Files, now: datetime) -> None:
     """Takes back the approval of a run whose files were edited: it is `planned`, by the files of now.
 
-    One that has begun to send keeps its audience. Of any other it is taken back too, to be enrolled anew;
-    where that was broken off, this goes on.
+    One that has begun to send keeps its audience; what a worker has rendered by the files of before is no
+    longer its. Of any other the audience is taken back too, to be enrolled anew; where that was broken off,
+    this goes on.
     """
     with database.write(exclusive=True) as connection:
         row = _state(connection, run.id)
@@ -133,6 +134,7 @@ def void(database: Database, run: Run, files: Files, now: datetime) -> None:
         values: dict[str, Any] = {"state": "planned", "approved_hash": None, "reason": None}
         if begun:
             values["version_id"] = _version_id(connection, run, files, now)
+            ledger.release_run(connection, run.id)
         connection.execute(update(runs).where(runs.c.id == run.id).values(values))
     while not begun and _take_back_slice(database, run, files, now):
         pass
@@ -175,4 +177,6 @@ def _state(connection: Connection, run_id: int) -> Row[Any]:
         select(runs.c.state, runs.c.enrolled_through, campaign_versions.c.digest.label("version"))
         .join(campaign_versions, campaign_versions.c.id == runs.c.version_id)
         .where(runs.c.id == run_id)
+        # Whoever stops the run meanwhile waits, and is not overruled.
+        .with_for_update(of=runs)
     ).one()

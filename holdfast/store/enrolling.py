@@ -57,10 +57,12 @@ def enroll(
     """Enrolls the run's audience and plans its first step, slice by slice; goes on where it was broken off.
 
     `context.as_of` is the run's, so that the audience is the same whenever a slice is judged. Stops early,
-    without an error, when the run is no longer `planned` or `running`, or of another version by now.
+    without an error, when the run is no longer `planned` or `running`, or of another version by now, or when
+    its audience is being taken back: two workers with different files would undo each other's work for ever.
     """
     with database.read() as connection:
         highest = connection.scalar(select(func.max(customers.c.id))) or 0
+    high = 0
     while True:
         with database.write(exclusive=True) as connection:
             seen = get_run(connection, run.id)
@@ -68,6 +70,8 @@ def enroll(
             if seen.audience_at is not None or not goes_on:
                 return
             low = connection.execute(select(runs.c.enrolled_through).where(runs.c.id == run.id)).scalar_one()
+            if low < high:
+                return
             high = min(low + SLICE, highest)
             if low < highest:
                 _enroll_slice(connection, run, entry, first, following, context, now, low, high)

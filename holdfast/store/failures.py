@@ -8,9 +8,9 @@ from __future__ import annotations
 from itertools import takewhile
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, case, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, literal_column, or_, select
 
-from holdfast.channel import ResponseKind
+from holdfast.channel import RejectReason, ResponseKind
 from holdfast.tables import attempts, messages, responses, runs
 
 # Written out, not bound, and just as the index has it: only then do the planners use it.
@@ -21,8 +21,12 @@ _HAS_FAILED = or_(
 )
 
 
+# More calls of a run are seldom out together on one channel.
+_OUT_AT_ONCE = 32
+
+
 class FailedCalls(NamedTuple):
-    """Calls that took none of their messages: these are in doubt since, or planned again."""
+    """Calls that took none of their messages: these are in doubt since, or planned again or given up."""
 
     calls: int
     in_doubt: int
@@ -44,15 +48,18 @@ class Sent(NamedTuple):
 
 
 def failed_in_a_row(connection: Connection, run_id: int, channel: str, most: int) -> FailedCalls:
-    """The run's latest calls on the channel, `most` at most, back to the last that took or refused a message.
+    """The run's latest calls on the channel, back to the last that took or refused a message.
 
-    Neither calls that are out count, nor those of a refused batch that was halved.
+    Calls that were out at once are one in the row: a moment's failure meets them all. Those that still are
+    do not count, nor do those of a refused batch that was halved. Of large numbers only `most` are sure.
     """
     latest = connection.execute(
         select(
             (attempts.c.accepted + attempts.c.rejected).label("taken"),
             attempts.c.in_doubt,
             attempts.c.retried,
+            attempts.c.started_at,
+            attempts.c.finished_at,
         )
         .where(
             attempts.c.run_id == run_id,
@@ -61,12 +68,14 @@ def failed_in_a_row(connection: Connection, run_id: int, channel: str, most: int
             attempts.c.id > _judged_after(run_id),
         )
         .order_by(attempts.c.id.desc())
-        .limit(most)
+        .limit(most * _OUT_AT_ONCE)
     ).all()
     failed = list(takewhile(lambda call: call.taken == 0, latest))
-    return FailedCalls(
-        len(failed), sum(call.in_doubt for call in failed), sum(call.retried for call in failed)
-    )
+    calls, began = 0, None
+    for call in failed:
+        if began is None or call.finished_at <= began:
+            calls, began = calls + 1, call.started_at
+    return FailedCalls(calls, sum(call.in_doubt for call in failed), sum(call.retried for call in failed))
 
 
 def count_came_back(connection: Connection, run_id: int) -> CameBack:
@@ -76,7 +85,9 @@ def count_came_back(connection: Connection, run_id: int) -> CameBack:
 
 def came_back(run_id: int) -> Select[tuple[int, int]]:
     """The statement of `count_came_back`."""
-    refused = or_(messages.c.state == "rejected", messages.c.bounced_at.is_not(None))
+    # What was given up was never sent: no share of what was.
+    given_up = messages.c.reason == RejectReason.RETRIES_EXHAUSTED.value
+    refused = or_(and_(messages.c.state == "rejected", ~given_up), messages.c.bounced_at.is_not(None))
     return select(func.count(case((refused, 1))), func.count(messages.c.complained_at)).where(
         messages.c.run_id == run_id, _HAS_FAILED, messages.c.attempt_id > _judged_after(run_id)
     )

@@ -6,6 +6,7 @@ what it returns is what happened.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,6 +23,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    delete,
     exists,
     false,
     func,
@@ -37,6 +39,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from sqlalchemy.types import TypeEngine
 
 from holdfast.audience.reasons import Reason
+from holdfast.channel import RejectReason
 from holdfast.settings import Cap
 from holdfast.store.contact import Route, because, first_usable, join_contact, over_cap, why_none
 from holdfast.store.database import Database, database_now, packed, rows_of
@@ -203,6 +206,9 @@ def begin_sending(
                 "length": _microseconds(length),
             },
         ).all()
+        if not any(state == "sending" for _, state in states):
+            # No call is made: whether a run has begun to send is told by its attempts.
+            connection.execute(delete(attempts).where(attempts.c.id == attempt_id))
     return attempt_id, dict(map(tuple, states))
 
 
@@ -288,7 +294,7 @@ def settle(
             _settlement(database.is_sqlite), {"outcomes": given, "attempt": attempt_id, "now": now}
         )
         insert_fallbacks(connection, database, outcomes, fallbacks, purpose, now)
-        count = {state: sum(outcome.state == state for outcome in outcomes) for state in _COUNTED}
+        count = Counter(map(_counted_as, outcomes))
         connection.execute(
             update(attempts)
             .where(attempts.c.id == attempt_id)
@@ -342,7 +348,13 @@ def _settlement(is_sqlite: bool) -> Update:
 
 
 UNSETTLED = ("planned", "leased", "sending", "in_doubt")
+# By state, the column of `attempts` that counts it.
 _COUNTED = {"accepted": "accepted", "rejected": "rejected", "planned": "retried", "in_doubt": "in_doubt"}
+
+
+def _counted_as(outcome: Settled) -> str:
+    """A message that is given up was not refused by the call: it was not taken, like those tried again."""
+    return "planned" if outcome.reason == RejectReason.RETRIES_EXHAUSTED.value else outcome.state
 
 
 def insert_fallbacks(
@@ -438,6 +450,15 @@ def release(database: Database, ids: Sequence[int], owner: str, *, skip: Reason 
                 lease_expires_at=None,
             )
         ).rowcount
+
+
+def release_run(connection: Connection, run_id: int) -> None:
+    """Gives back what any worker has leased of the run and not begun to send. Needs the project's lock."""
+    connection.execute(
+        update(messages)
+        .where(messages.c.run_id == run_id, messages.c.state == "leased", messages.c.lease_owner.is_not(None))
+        .values(state="planned", lease_owner=None, lease_expires_at=None)
+    )
 
 
 def postpone(database: Database, run_id: int, channel: str, until: datetime) -> int:

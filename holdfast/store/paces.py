@@ -40,6 +40,11 @@ class Limits:
     slow_start: timedelta | None = None
     zone: tzinfo = UTC
 
+    @property
+    def is_stopped(self) -> bool:
+        """Somebody turned the rate off."""
+        return self.rate is not None and self.rate < _STOPPED_BELOW
+
 
 @dataclass(frozen=True, slots=True)
 class Given:
@@ -94,7 +99,7 @@ def advance(
 
     Raises ChannelResting where it begins later than `patience` from now, or the day has no room for `least`.
     """
-    if limits.rate is not None and limits.rate < _STOPPED_BELOW:
+    if limits.is_stopped:
         raise _resting(name, now + _ASK_AGAIN_AFTER, now, "its rate is 0")
     start = given.at(now, limits)
     if limits.per_day is not None and start.today + least > limits.per_day:

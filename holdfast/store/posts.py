@@ -46,6 +46,7 @@ class Post:
     """One post as the ledger has it. `attempts` counts the calls so far, and so names the last one."""
 
     id: int
+    run_id: int
     step: str
     channel: str
     kind: str
@@ -71,6 +72,7 @@ class SettledPost:
 
 _POST = (
     posts.c.id,
+    posts.c.run_id,
     posts.c.step,
     posts.c.channel,
     posts.c.kind,

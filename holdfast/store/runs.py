@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    and_,
     exists,
     false,
     func,
@@ -159,27 +160,28 @@ def list_runs(connection: Connection, campaign: str | None = None, states: tuple
 
 
 def unsettled_campaigns(connection: Connection) -> list[str]:
-    """The campaigns with a run that is under way, or with a message in doubt."""
-    doubtful = exists().where(messages.c.run_id == runs.c.id, IS_IN_DOUBT)
-    under_way = runs.c.state.in_(("running", "stopping"))
+    """The campaigns with a run that is under way, or with a message in doubt; or with one to send that was
+    planned again when its run was done, by somebody who was broken off then."""
+    of_run, of_post = messages.c.run_id == runs.c.id, posts.c.run_id == runs.c.id
+    doubtful = exists().where(of_run, IS_IN_DOUBT)
+    left = exists().where(of_run, IS_PLANNED) | exists().where(of_post, posts.c.state == "planned")
+    under_way = runs.c.state.in_(("running", "stopping")) | and_(runs.c.state == "done", left)
     statement = select(runs.c.campaign).where(under_way | doubtful).distinct().order_by(runs.c.campaign)
     return list(connection.scalars(statement))
 
 
 def set_state(
-    database: Database, campaign: str, change: Mapping[str, str], now: datetime, reason: str | None = None
+    database: Database, campaign: str, states: Sequence[str], new: str, reason: str | None = None
 ) -> int:
-    """Moves the campaign's runs from one state to another; how many moved."""
-    moved = 0
+    """Moves the campaign's runs that are in one of the states to another; how many moved."""
     with database.write() as connection:
-        for old, new in change.items():
-            result = connection.execute(
-                update(runs)
-                .where(runs.c.campaign == campaign, runs.c.state == old)
-                .values(state=new, reason=reason, finished_at=now if new == "done" else None)
-            )
-            moved += result.rowcount
-    return moved
+        # One statement: a run that goes from one of the states to another meanwhile is moved all the same.
+        moved = (
+            update(runs)
+            .where(runs.c.campaign == campaign, runs.c.state.in_(states))
+            .values(state=new, reason=reason, finished_at=None)
+        )
+        return connection.execute(moved).rowcount
 
 
 def stop_by_guard(database: Database, run_id: int, reason: str) -> bool:

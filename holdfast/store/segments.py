@@ -8,7 +8,8 @@ from sqlalchemy import Connection, Select, case, func, select
 
 from holdfast.audience.explain import headline
 from holdfast.audience.rules import Rule, walk
-from holdfast.store.conditions import PEOPLE, RuleContext, compile_rule, draw_expression
+from holdfast.store.conditions import PEOPLE, compile_filter, compile_rule, draw_expression
+from holdfast.store.rule_context import RuleContext
 from holdfast.tables import customers
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Explained",
     "RuleContext",
     "audience_statement",
+    "compile_filter",
     "compile_rule",
     "count_each",
     "draw_expression",
@@ -44,7 +46,7 @@ class Counted:
 
 def audience_statement(rule: Rule, context: RuleContext) -> Select[tuple[int]]:
     """The ids of the customers who match. Raises like `compile_rule`."""
-    return select(customers.c.id).select_from(PEOPLE).where(compile_rule(rule, context))
+    return select(customers.c.id).select_from(PEOPLE).where(compile_filter(rule, context))
 
 
 def explain_customer(

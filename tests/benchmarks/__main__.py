@@ -9,15 +9,33 @@ import subprocess
 import sys
 from argparse import ArgumentParser
 
-from tests.benchmarks import answers, command_line, importing, intake, metrics, planning, sending
+from tests.benchmarks import (
+    answers,
+    command_line,
+    flow,
+    importing,
+    intake,
+    metrics,
+    planning,
+    rates,
+    scale,
+    segments,
+    sending,
+    smtp,
+)
 
 SUBJECTS = {
     "sending": sending,
+    "scale": scale,
+    "smtp": smtp,
+    "flow": flow,
     "planning": planning,
+    "segments": segments,
     "importing": importing,
     "intake": intake,
     "answers": answers,
     "metrics": metrics,
+    "rates": rates,
     "command_line": command_line,
 }
 
@@ -26,13 +44,14 @@ def main() -> int:
     parser = ArgumentParser(
         prog="python -m tests.benchmarks", description="How fast, and in how much memory."
     )
+    parser.add_argument("--quick", action="store_true", help="small sizes, where there are any, to try them")
     commands = parser.add_subparsers(dest="subject", metavar="SUBJECT")
     for name, subject in SUBJECTS.items():
         summary = (subject.__doc__ or "").splitlines()[0]
         subject.add_arguments(commands.add_parser(name, help=summary, description=summary))
     arguments = parser.parse_args()
     if arguments.subject is None:
-        return _all()
+        return _all(arguments.quick)
     print(f"== {arguments.subject.replace('_', ' ')} ==")
     bounds = SUBJECTS[arguments.subject].run(arguments)
     print()
@@ -41,8 +60,11 @@ def main() -> int:
     return 0 if all(bound.is_met for bound in bounds) else 1
 
 
-def _all() -> int:
-    codes = [subprocess.run([sys.executable, "-m", "tests.benchmarks", name]).returncode for name in SUBJECTS]
+def _all(quick: bool) -> int:
+    codes = []
+    for name, subject in SUBJECTS.items():
+        sizes = getattr(subject, "QUICK", []) if quick else []
+        codes.append(subprocess.run([sys.executable, "-m", "tests.benchmarks", name, *sizes]).returncode)
     return max(codes)
 
 

@@ -23,6 +23,7 @@ from sqlalchemy import (
     insert,
     literal,
     select,
+    text,
     values,
 )
 
@@ -33,6 +34,7 @@ from holdfast.tables import (
     addresses,
     consents,
     customers,
+    events,
     metadata,
     order_lines,
     orders,
@@ -94,6 +96,12 @@ def populate(location: str | Path, count: int, *, lines: bool = True) -> None:
     _in_own_process(_populate, location, count, lines)
 
 
+def populate_with_histories(location: str | Path, count: int) -> None:
+    """Makes so many customers with ten orders each in the mean, some with none and some with a hundred, over
+    1,000 days, and as many events over 100; one or two lines an order, withdrawn consents, bad addresses."""
+    _in_own_process(_populate_with_histories, location, count)
+
+
 def _in_own_process(work: Callable[..., None], *arguments: Any) -> None:
     process = get_context("spawn").Process(target=work, args=arguments)
     process.start()
@@ -111,6 +119,83 @@ def _populate(location: str | Path, count: int, lines: bool) -> None:
             connection.execute(insert(table).from_select(query.selected_columns.keys(), query))
         refresh_profiles(connection)
     _analyse(database)
+    database.close()
+
+
+# As in a shop that grew up: ids follow time, so that a customer's orders lie scattered. The product of two
+# draws gives few customers many orders, and many few; times 7,919 they are not neighbours.
+_HISTORIES = """
+    INSERT INTO orders (id, external_id, customer_id, ordered_at, month, total, currency, status, qualifying)
+    WITH RECURSIVE numbers(n) AS (
+             SELECT CAST(1 AS BIGINT) UNION ALL SELECT n + 1 FROM numbers WHERE n < :orders),
+         placed AS (SELECT n, :now - (:orders - n) * (1000 * :day / :orders) AS at,
+                           n * 1103515245 % 2147483647 * (n * 771171253 % 2147483647) / 2147483647
+                           * :customers / 2147483647 AS place
+                    FROM numbers)
+    SELECT n, 'o' || CAST(n AS TEXT), 1 + place * 7919 % :customers, at, 1970 * 12 + at / 2629746000000,
+           500 + n * 7919 % 20000, 'EUR', 'completed', n % 50 > 0
+    FROM placed
+"""
+_HISTORY_LINES = """
+    INSERT INTO order_lines (order_id, sku, name, category, quantity, unit_price)
+    WITH product(number, sku, name, category) AS (VALUES {products}), nth(k) AS (VALUES (0), (1))
+    SELECT o.id, p.sku, p.name, p.category, 1, 500
+    FROM orders o JOIN nth ON k <= o.id % 2 JOIN product p ON p.number = (o.id * 31 / 7 + 11 * k) % 40
+"""
+_HISTORY_EVENTS = """
+    INSERT INTO events (id, external_id, customer_id, event, occurred_at)
+    WITH RECURSIVE numbers(n) AS (
+             SELECT CAST(1 AS BIGINT) UNION ALL SELECT n + 1 FROM numbers WHERE n < :orders)
+    SELECT n, 'e' || CAST(n AS TEXT),
+           1 + n * 906185749 % 2147483647 * (n * 1226874159 % 2147483647) / 2147483647
+             * :customers / 2147483647 * 7919 % :customers,
+           CASE WHEN n % 50 = 0 THEN 'complaint' WHEN n % 3 = 0 THEN 'opened_app' ELSE 'viewed_product' END,
+           :now - (:orders - n) * (100 * :day / :orders)
+    FROM numbers
+"""
+_WITHDRAWN = """
+    INSERT INTO consents (customer_id, kind, purpose, granted, evidence, recorded_at)
+    SELECT id, 'email', 'marketing', :no, 'benchmark', :now - id % 300 * :day FROM customers WHERE id % 8 = 0
+"""
+_SUPPRESSED = """
+    INSERT INTO suppressions (kind, address_key, reason, created_at)
+    SELECT kind, address_key, 'hard_bounce', :now - customer_id % 300 * :day
+    FROM addresses WHERE customer_id % 30 = 0
+"""
+_UNREACHABLE = "DELETE FROM addresses WHERE customer_id % 12 = 0"
+
+
+def _populate_with_histories(location: str | Path, count: int) -> None:
+    database = Database(location)
+    metadata.create_all(database.engine)
+    given = {"customers": count, "orders": 10 * count, "now": to_microseconds(NOW), "day": _DAY, "no": False}
+    products = ", ".join(f"({number}, '{sku}', '{name}', '{kind}')" for number, sku, name, kind in _PRODUCTS)
+    statements = [_HISTORIES, _HISTORY_LINES.format(products=products), _HISTORY_EVENTS]
+    indexes = [*orders.indexes, *events.indexes]
+    with database.write() as connection:
+        for table, query in _people(count).items():
+            connection.execute(insert(table).from_select(query.selected_columns.keys(), query))
+        # Made anew at the end: rows come by time, and these would be written all over.
+        for index in indexes:
+            index.drop(connection)
+    # Each for itself: SQLite looks for every page in the log of the transaction.
+    for statement in [*statements, _WITHDRAWN, _SUPPRESSED, _UNREACHABLE]:
+        with database.write() as connection:
+            if not database.is_sqlite:
+                # Without a look at the foreign keys of each row.
+                connection.execute(text("SET LOCAL session_replication_role = replica"))
+            connection.execute(text(statement), given)
+    with database.write() as connection:
+        for index in indexes:
+            index.create(connection)
+    _analyse(database)
+    with database.write() as connection:
+        refresh_profiles(connection)
+    _analyse(database)
+    if not database.is_sqlite:
+        # Now, and not by the server in the middle of a measurement; lets indexes be read without their rows.
+        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("VACUUM ANALYZE")
     database.close()
 
 

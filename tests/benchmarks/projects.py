@@ -1,4 +1,4 @@
-"""A project in memory around a database: the shipped templates, the sink as its channel."""
+"""A project in memory around a database: the shipped templates and settings, channels to measure with."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from holdfast.campaign.loading import load_campaign, load_segments
 from holdfast.campaign.models import Campaign
 from holdfast.content.library import Library
 from holdfast.content.tracking import Tracking
-from holdfast.delivery import Source, Workspace
+from holdfast.delivery import Channels, Source, Workspace
 from holdfast.settings import Project, load_project
 from holdfast.store.database import Database
 from holdfast.tokens import Signer
-from tests.benchmarks.sink import Sink, SinkChannels
+from tests.benchmarks.sink import SinkChannels
 
 REPOSITORY = Path(__file__).parents[2]
 SECRET = b"a secret of the benchmarks, 32 b"
+NOWHERE = SinkChannels()
 
 
 class RunningClock:
@@ -36,7 +37,7 @@ def project() -> Project:
     return load_project(REPOSITORY / "holdfast.yaml")
 
 
-def workspace(database: Database, sink: Sink | None = None, **campaign: Any) -> Workspace:
+def workspace(database: Database, channels: Channels = NOWHERE, **campaign: Any) -> Workspace:
     """The shipped project with its campaign `winback`, the fields given in the place of its own."""
     settings = project()
     segments = load_segments(REPOSITORY)
@@ -54,7 +55,19 @@ def workspace(database: Database, sink: Sink | None = None, **campaign: Any) -> 
             settings.business,
             Tracking.of(REPOSITORY / "templates", settings.brand, settings.web, Signer(SECRET).sign_link),
         ),
-        channels=SinkChannels(sink),
+        channels=channels,
         sources={"winback": Source(changed, changed.model_dump_json())},
         segments=segments,
+    )
+
+
+def hello(database: Database, channels: Channels = NOWHERE) -> Workspace:
+    """The shipped project with a campaign of one step, `winback/hello` by email, for whoever has ordered."""
+    return workspace(
+        database,
+        channels,
+        audience={"orders.count": {"gte": 1}},
+        holdout="0%",
+        steps=[{"id": "hello", "channels": ["email"], "template": "winback/hello"}],
+        send={"window": "09:00-20:00", "cap": {"messages": 3, "per": "7d"}},
     )

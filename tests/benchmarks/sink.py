@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol, cast
 
 from pydantic import SecretStr
 
@@ -28,56 +29,49 @@ from holdfast.channel import (
     Skeleton,
     by_count,
 )
+from holdfast.delivery import Channels
 
 BATCH = 1000
+_LENGTH = re.compile(rb"content-length: *(\d+)\r\n", re.IGNORECASE)
 
 Payload = Callable[[Sequence[Message]], Iterable[bytes]]
-"""The bodies of the requests for these messages."""
+"""The bodies of the requests for these messages, however many."""
 
 
 def whole(messages: Sequence[Message]) -> Iterator[bytes]:
     """Every message with its whole bodies, one a line."""
-    yield b"".join(
-        _line(
-            {
-                "key": message.key,
-                "from": message.sender,
-                "to": message.to,
-                "name": message.to_name,
-                "subject": message.subject,
-                "headers": message.headers,
-                "html": message.html,
-                "text": message.text,
-            }
+    for batch in by_count(messages, BATCH):
+        yield b"".join(
+            _line({**_envelope(message), "html": message.html, "text": message.text}) for message in batch
         )
-        for message in messages
-    )
 
 
 def merged(messages: Sequence[Message]) -> Iterator[bytes]:
     """What is equal once, then each customer's values, one a line: as batch interfaces take personal mail."""
-    groups: defaultdict[Skeleton, list[Message]] = defaultdict(list)
-    for message in messages:
-        groups[message.skeleton].append(message)
-    lines = []
-    for skeleton, same in groups.items():
-        lines.append(json.dumps({"html": skeleton.html, "text": skeleton.text}).encode())
-        lines += [
-            _line(
-                {
-                    "key": message.key,
-                    "from": message.sender,
-                    "to": message.to,
-                    "name": message.to_name,
-                    "subject": message.subject,
-                    "headers": message.headers,
-                    "html": [message.escaped[hole] for hole in skeleton.html_holes],
-                    "text": [message.plain[hole] for hole in skeleton.text_holes],
-                }
-            )
-            for message in same
-        ]
-    yield b"".join(lines)
+    for batch in by_count(messages, BATCH):
+        groups: defaultdict[Skeleton, list[Message]] = defaultdict(list)
+        for message in batch:
+            groups[message.skeleton].append(message)
+        yield b"".join(line for skeleton, same in groups.items() for line in _group(skeleton, same))
+
+
+def _group(skeleton: Skeleton, same: Sequence[Message]) -> Iterator[bytes]:
+    yield json.dumps({"html": skeleton.html, "text": skeleton.text}).encode()
+    for message in same:
+        html = [message.escaped[hole] for hole in skeleton.html_holes]
+        text = [message.plain[hole] for hole in skeleton.text_holes]
+        yield _line({**_envelope(message), "html": html, "text": text})
+
+
+def _envelope(message: Message) -> dict[str, Any]:
+    return {
+        "key": message.key,
+        "from": message.sender,
+        "to": message.to,
+        "name": message.to_name,
+        "subject": message.subject,
+        "headers": message.headers,
+    }
 
 
 def sendgrid(messages: Sequence[Message]) -> Iterator[bytes]:
@@ -101,20 +95,36 @@ class Total(NamedTuple):
     bytes: int
 
 
+class Provider(Protocol):
+    """What messages are sent to: by the bare loop through `post`, by Holdfast through its channels."""
+
+    def post(self, messages: Sequence[Message]) -> None:
+        """Sends them all. Raises OSError unless they were taken."""
+
+    def taken(self) -> Total:
+        """What it took since it was last asked."""
+
+    def channels(self) -> Channels:
+        """It, as every channel of a project."""
+
+
 class Sink:
-    """The connection to it: one a thread, kept alive."""
+    """The connection to it: one a thread, kept alive. Another process gets one of its own."""
 
     def __init__(self, port: int, payload: Payload) -> None:
         self._port, self.payload = port, payload
         self._local = threading.local()
         self.last = Total(0, 0, 0)
 
+    def __reduce__(self) -> tuple[type[Sink], tuple[int, Payload]]:
+        return Sink, (self._port, self.payload)
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}"
 
     def post(self, messages: Sequence[Message]) -> None:
-        """Sends one batch. Raises OSError unless all of it was taken."""
+        """Sends them all. Raises OSError unless they were taken."""
         if sum(int(self._ask("POST", body)) for body in self.payload(messages)) != len(messages):
             raise OSError("the sink took something else")
 
@@ -122,6 +132,9 @@ class Sink:
         """What it took since it was last asked; `last` keeps it."""
         self.last = Total(*map(int, self._ask("GET").split()))
         return self.last
+
+    def channels(self) -> SinkChannels:
+        return SinkChannels(self)
 
     def _ask(self, method: str, body: bytes | None = None) -> bytes:
         if not hasattr(self._local, "connection"):
@@ -146,41 +159,48 @@ def running_sink(payload: Payload) -> Iterator[Sink]:
 
 
 def _serve(pipe: Connection) -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
-    pipe.send(server.server_address[1])
-    server.serve_forever()
+    asyncio.run(_serve_for_ever(pipe))
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    taken = Total(0, 0, 0)
-    lock = threading.Lock()
+async def _serve_for_ever(pipe: Connection) -> None:
+    loop, counted = asyncio.get_running_loop(), Counter[str]()
+    server = await loop.create_server(lambda: _Conversation(counted), "127.0.0.1", 0)
+    pipe.send(server.sockets[0].getsockname()[1])
+    await server.serve_forever()
 
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+
+class _Conversation(asyncio.Protocol):
+    """As little of HTTP as clients of ours speak: the sink shares its cores with what is measured."""
+
+    def __init__(self, counted: Counter[str]) -> None:
+        self._counted = counted
+        self._received = bytearray()
+        self._whole = 0  # length of the request that is coming in; 0: its head has not come
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if not self._whole and (end := self._received.find(b"\r\n\r\n")) >= 0:
+            length = _LENGTH.search(self._received, 0, end + 2)
+            self._whole = end + 4 + (int(length[1]) if length else 0)
+        if self._whole and len(self._received) >= self._whole:
+            answer = self._taken() if self._received.startswith(b"GET") else self._take()
+            head = b"HTTP/1.1 202 Accepted\r\nContent-Length: %d\r\n\r\n" % len(answer)
+            self._transport.write(head + answer)
+            self._received, self._whole = bytearray(), 0
+
+    def _take(self) -> bytes:
         # No JSON text inside a message can look like these: its quotes are escaped.
-        count = body.count(b'{"key": ') + body.count(b'"custom_args":{')
-        with self.lock:
-            messages, calls, size = self.taken
-            _Handler.taken = Total(messages + count, calls + 1, size + len(body))
-        self._answer(str(count))
+        count = self._received.count(b'{"key": ') + self._received.count(b'"custom_args":{')
+        self._counted.update(messages=count, calls=1, bytes=len(self._received))
+        return b"%d" % count
 
-    def do_GET(self) -> None:
-        with self.lock:
-            taken, _Handler.taken = self.taken, Total(0, 0, 0)
-        self._answer(" ".join(map(str, taken)))
-
-    def _answer(self, text: str) -> None:
-        body = text.encode()
-        self.send_response(202)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
+    def _taken(self) -> bytes:
+        taken = b"%d %d %d" % tuple(self._counted[what] for what in Total._fields)
+        self._counted.clear()
+        return taken
 
 
 class SinkChannel:

@@ -17,7 +17,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymen
 from prefect.client.schemas.objects import FlowRun
 from sqlalchemy import select
 
-from holdfast.delivery import Workspace
+from holdfast.delivery import Workspace, awaiting, open_run, stop_runs
 from holdfast.orchestration.blocks import read_block
 from holdfast.orchestration.deployments import deploy, find_deployment
 from holdfast.orchestration.follow_ups import pick_up
@@ -42,7 +42,7 @@ steps:
   - {id: hello, channels: [sms], template: hello}
 """
 TEXT = "{% block body %}Hello {{ customer.first_name | or_('there') }}!{% endblock %}"
-NAMES = ("asked", "edited", "by_hand")
+NAMES = ("asked", "edited", "several", "by_hand")
 
 
 class Shop:
@@ -99,7 +99,7 @@ class Shop:
 def shop(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """The shop, with a worker for its deployments."""
     made = Shop(tmp_path_factory.mktemp("approvals") / "shop")
-    deploy(made.workspace.project, [made.workspace.campaign(name) for name in NAMES[:2]])
+    deploy(made.workspace.project, [made.workspace.campaign(name) for name in NAMES[:3]])
     program = "from holdfast.orchestration.worker import work; work(print)"
     worker = subprocess.Popen([sys.executable, "-u", "-c", program], cwd=made.root)
     yield made
@@ -116,20 +116,20 @@ def client(prefect_server: str) -> Iterator[SyncPrefectClient]:
         yield opened
 
 
-def start(client: SyncPrefectClient, campaign: str) -> FlowRun:
+def start(client: SyncPrefectClient, campaign: str, **parameters: Any) -> FlowRun:
     deployment = find_deployment(client, campaign)
     assert deployment is not None
-    return client.create_flow_run_from_deployment(deployment.id)
+    return client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
 
 
-def suspended(client: SyncPrefectClient, run: FlowRun, otherwise_than: str = "") -> str:
-    """The hash of the plan that the flow run is suspended with."""
+def suspended(client: SyncPrefectClient, run: FlowRun, otherwise_than: str = "", about: str = "") -> str:
+    """The hash of the plan that the flow run is suspended with; `about`: how Prefect's key for it begins."""
 
     def key() -> str:
         state = client.read_flow_run(run.id).state
-        found = state.state_details.pause_key if state is not None and state.is_paused() else None
-        plan_hash = (found or "").rpartition("-")[2]
-        return plan_hash if plan_hash != otherwise_than else ""
+        found = (state.state_details.pause_key if state is not None and state.is_paused() else None) or ""
+        plan_hash = found.rpartition("-")[2]
+        return plan_hash if plan_hash != otherwise_than and found.startswith(about) else ""
 
     return str(eventually(key, 90))
 
@@ -210,6 +210,37 @@ def test_a_declined_plan_stops_the_run(shop: Shop, client: SyncPrefectClient) ->
     with shop.workspace.database.read() as connection:
         declined = runs.list_runs(connection, "asked")[-1]
     assert (declined.state, declined.reason) == ("stopped", "not approved: too many")
+
+
+def test_each_plan_is_asked_about_and_what_was_stopped_meanwhile_stays_so(
+    shop: Shop, client: SyncPrefectClient
+) -> None:
+    shop.edit("several", "re_entry: always\n")
+    ws = open_workspace(shop.root, read_block)
+
+    def stopped(*keys: str) -> None:
+        for key in keys:
+            open_run(ws, "several", key, datetime.now(UTC), datetime.now(UTC))
+        stop_runs(ws, "several", "not now", datetime.now(UTC))
+
+    stopped("first", "second")
+    run = start(client, "several", resume=True)
+    same_plan = suspended(client, run)
+    first, second = (f"run-{waits.id}-" for waits in awaiting(ws, "several"))
+    assert suspended(client, run, about=first) == same_plan
+    stopped("third")
+    answer(client, run, approve=False, because="too many")
+    assert suspended(client, run, about=second) == same_plan
+    answer(client, run, approve=True, plan=same_plan)
+    assert eventually(lambda: name_of_state(client, run), 90) == "Completed"
+    with ws.database.read() as connection:
+        ended = {run.occurrence: (run.state, run.reason) for run in runs.list_runs(connection, "several")}
+    ws.close()
+    assert ended == {
+        "first": ("stopped", "not approved: too many"),
+        "second": ("done", None),
+        "third": ("stopped", "not now"),
+    }
 
 
 def test_without_a_deployment_a_run_says_how_it_is_approved_and_resume_sends(shop: Shop) -> None:

@@ -6,11 +6,12 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.sorting import FlowRunSort
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterStartTime
 from prefect.states import Cancelling
 
 from holdfast.errors import SettingsError
@@ -76,10 +77,11 @@ def test_a_killed_process_fails_the_run_and_only_its_own_call_is_in_doubt(shop: 
 
 @pytest.mark.parametrize("shop", ["{kind: dask, workers: 2}"], indirect=True)
 def test_cancelling_in_prefect_stops_dask_workers_at_their_next_batch(shop: Shop, mail: Mailroom) -> None:
+    since = FlowRunFilter(start_time=FlowRunFilterStartTime(after_=datetime.now(UTC)))
     flow = shop.run()
     eventually(lambda: mail.held == 2, 120)
     with get_client(sync_client=True) as client:
-        [run] = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=1)
+        [run] = client.read_flow_runs(flow_run_filter=since)
         client.set_flow_run_state(run.id, Cancelling())
     eventually(lambda: shop.run_states() != ["running"])
     mail.let_go()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -10,29 +12,35 @@ from typing import Any, cast
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from holdfast import report
+from holdfast.channel import Message, Outcome
 from holdfast.delivery import (
     Run,
     approve,
     awaiting,
     decline,
     due,
+    enroll,
     open_run,
     plan,
     plan_of,
     posts_due,
     prepare,
+    publish_due,
     resume_runs,
     stop_runs,
 )
+from holdfast.delivery.approval import review
 from holdfast.delivery.dispatch import dispatch_chunk
+from holdfast.delivery.files import files_of
 from holdfast.errors import RunError
-from holdfast.store import approvals, decisions, enrolling, runs
+from holdfast.store import approvals, decisions, enrolling, ledger, runs
 from holdfast.store.approvals import PlanHash
+from holdfast.store.ledger import Leased
 from holdfast.tables import messages
-from tests.fakes.scripted_channel import ScriptedChannel
+from tests.fakes.scripted_channel import ScriptedChannel, accept_all
 from tests.fakes.scripted_publisher import ScriptedPublisher
 from tests.integration.conftest import NOW, Bench
 
@@ -68,8 +76,9 @@ def hash_of(bench: Bench, run: Run) -> str:
     return plan_of(bench.ws, run, bench.clock.now).hash
 
 
-def say_yes(bench: Bench, plan_hash: str) -> Run:
-    return approve(bench.ws, "hello", plan_hash, who="ada", why="looked at it", now=bench.clock.now)
+def say_yes(bench: Bench, plan_hash: str, occurrence: str | None = None) -> Run:
+    said: dict[str, Any] = {"who": "ada", "why": "looked at it", "occurrence": occurrence}
+    return approve(bench.ws, "hello", plan_hash, now=bench.clock.now, **said)
 
 
 def edit_template(bench: Bench) -> None:
@@ -166,6 +175,22 @@ def test_an_approval_is_kept_with_who_and_why_and_once(bench: Bench, started: Ca
     assert (kept.occurrence, kept.what, kept.detail, kept.who, kept.why) == (
         "k1", "approved", plan_hash, "ada", "looked at it",
     )  # fmt: skip
+
+
+def test_runs_with_the_same_plan_are_approved_one_by_one(bench: Bench, started: Callable[..., Run]) -> None:
+    bench.shop.customers(30)
+    plan_hash = hash_of(bench, started(re_entry="always"))
+    assert say_yes(bench, plan_hash).occurrence == "k1"
+    bench.dispatch()
+    for key in ("k2", "k3"):
+        waits = started(key, re_entry="always")
+        assert (waits.state, hash_of(bench, waits)) == ("awaiting_approval", plan_hash)
+    with pytest.raises(RunError, match="several runs wait with this plan: k2, k3"):
+        say_yes(bench, plan_hash)
+    for _ in range(2):
+        assert say_yes(bench, plan_hash, "k3").occurrence == "k3"
+    assert [run.occurrence for run in awaiting(bench.ws, "hello")] == ["k2"]
+    assert say_yes(bench, plan_hash).occurrence == "k2"
 
 
 def test_a_wrong_hash_is_refused_with_the_right_one(bench: Bench, started: Callable[..., Run]) -> None:
@@ -287,6 +312,125 @@ def test_a_run_that_needed_no_approval_goes_on_after_an_edit_as_ever(
     assert ready(bench).state == "running"
     bench.dispatch()
     assert set(bench.states()) == {("accepted", None)}
+
+
+def test_a_post_is_not_published_by_files_that_were_not_approved(
+    bench: Bench, started: Callable[..., Run]
+) -> None:
+    bench.shop.customers(30)
+    wall = ScriptedPublisher("wall")
+    bench.channels["wall"] = cast(ScriptedChannel, wall)
+    text = bench.ws.library.root / "shout.x.txt"
+    text.write_text("Back in stock")
+    run = started(steps=[STEP, {"id": "shout", "post": ["wall"], "template": "shout"}])
+    say_yes(bench, hash_of(bench, run))
+    text.write_text("Back in stock!")
+    with pytest.raises(RunError, match="was edited after the plan"):
+        publish_due(bench.ws, "hello", "test", bench.clock)
+    assert (wall.calls, posts_due(bench.ws, "hello", NOW)) == ([], 1)
+    say_yes(bench, hash_of(bench, ready(bench)))
+    publish_due(bench.ws, "hello", "test", bench.clock)
+    assert wall.calls == ["Back in stock!"]
+
+
+def test_what_was_rendered_before_an_edit_is_not_sent_by_the_approval_after_it(
+    bench: Bench, started: Callable[..., Run]
+) -> None:
+    bench.shop.customers(30)
+    say_yes(bench, hash_of(bench, started(holdout="0%")))
+
+    def edited_meanwhile(batch: Sequence[Message]) -> list[Outcome]:
+        bench.sms.script = accept_all
+        (bench.ws.library.root / "note.sms.txt").write_text("{% block body %}Goodbye{% endblock %}")
+        say_yes(bench, hash_of(bench, ready(bench)))
+        return accept_all(batch)
+
+    bench.sms.script = edited_meanwhile
+    dispatch_chunk(bench.ws, "hello", "sms", "test", bench.clock)
+    assert [message.text for batch in bench.sms.calls for message in batch] == ["Hello you"] * 10
+    assert bench.states() == {("accepted", None): 10, ("planned", None): 20}
+
+
+def test_a_run_that_was_stopped_before_its_first_call_has_not_begun(
+    bench: Bench, started: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.shop.customers(20, country="DE")
+    bench.shop.customers(20, country="FR")
+    say_yes(bench, hash_of(bench, started()))
+    lease = ledger.lease
+
+    def stopped_meanwhile(*arguments: Any) -> list[Leased]:
+        leased = lease(*arguments)
+        stop_runs(bench.ws, "hello", "not so many", NOW)
+        return leased
+
+    monkeypatch.setattr(ledger, "lease", stopped_meanwhile)
+    dispatch_chunk(bench.ws, "hello", "sms", "test", bench.clock)
+    assert bench.sms.calls == []
+    bench.campaign(guard=GUARD, audience={"country": {"in": ["FR"]}})
+    resume_runs(bench.ws, "hello", NOW)
+    assert ready(bench).state == "awaiting_approval"
+    assert {row.customer_id for row in bench.enrollments()} == set(range(21, 41))
+
+
+# --- workers whose files differ ---------------------------------------------------------------------
+
+
+def test_a_worker_with_the_files_of_before_lets_no_run_go_that_was_planned_anew(
+    bench: Bench, started: Callable[..., Run]
+) -> None:
+    bench.shop.customers(30)
+    bench.campaign(guard={"approve_above": 100})
+    open_run(bench.ws, "hello", "k1", NOW, NOW)
+    before = replace(bench.ws, sources=dict(bench.sources))
+    waits = started()
+    assert review(before, waits, NOW).state == "awaiting_approval"
+
+
+def test_a_worker_with_the_files_of_before_does_not_enroll_what_is_being_taken_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enrolling, "SLICE", 7)
+    bench.shop.customers(40)
+    bench.campaign(guard=GUARD)
+    run = open_run(bench.ws, "hello", "k1", NOW, NOW)
+    before = replace(bench.ws, sources=dict(bench.sources))
+    bench.campaign(guard=GUARD, holdout="20%")
+    taken_back: list[int] = []
+    take_back = approvals._take_back_slice
+
+    def one_after_each(done: int, total: int) -> None:
+        # Were it not for this limit, they would go on for ever.
+        if done > 7 and len(taken_back) < 20:
+            taken_back.append(done)
+            take_back(bench.ws.database, run, files_of(bench.ws, "hello"), NOW)
+
+    enroll(before, run, NOW, one_after_each)
+    assert taken_back == [14]
+    assert ready(bench).state == "awaiting_approval"
+
+
+def test_a_stop_that_comes_with_an_edit_is_not_overruled(
+    bench: Bench, started: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.shop.customers(30)
+    say_yes(bench, hash_of(bench, started()))
+    edit_template(bench)
+    begun = approvals._has_begun
+    with ThreadPoolExecutor(1) as other:
+        stopping: list[Future[int]] = []
+
+        def stopped_meanwhile(connection: Connection, run_id: int) -> bool:
+            stopping.append(other.submit(stop_runs, bench.ws, "hello", "cancelled", NOW))
+            # It has to wait, and gets this long to show that it does not.
+            wait(stopping, timeout=0.5)
+            return begun(connection, run_id)
+
+        monkeypatch.setattr(approvals, "_has_begun", stopped_meanwhile)
+        ready(bench)
+        [stopped] = stopping
+        assert stopped.result() == 1
+    assert ready(bench).reason == "cancelled"
 
 
 # --- what is told ---------------------------------------------------------------------------------

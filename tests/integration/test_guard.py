@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import count
+from threading import Barrier
 from typing import Any
 
 import pytest
 
+from holdfast.audience.policy import MAX_ATTEMPTS
 from holdfast.channel import (
     Accepted,
     InDoubt,
@@ -19,10 +21,11 @@ from holdfast.channel import (
     ResponseKind,
     Retry,
 )
-from holdfast.delivery import resume_runs, settle, stop_runs
-from holdfast.delivery.guard import check_calls, check_stopped
+from holdfast.delivery import dispatch_chunk, resume_runs, settle, stop_runs
+from holdfast.delivery.guard import check_calls, check_rates, check_stopped
 from holdfast.errors import BatchRefused, RunStopped
 from holdfast.responses import CameBack, Stopped, apply, collect, newly_came_back
+from holdfast.settings import Dispatch
 from holdfast.store import failures, runs
 from holdfast.store.runs import Run
 from tests.integration.conftest import Bench
@@ -31,6 +34,11 @@ from tests.query_plans import full_scans
 on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 _names = count()
 REFUSED = Rejected(RejectReason.BAD_ADDRESS)
+# After the first the run still waits.
+STEPS = [
+    {"id": "first", "channels": ["sms"], "template": "note"},
+    {"id": "second", "after": "4d", "channels": ["sms"], "template": "note"},
+]
 
 
 def always(outcome: Outcome) -> Callable[[Sequence[Message]], list[Outcome]]:
@@ -103,6 +111,41 @@ def test_a_provider_that_asks_for_pauses_is_there_and_stops_nothing(bench: Bench
     bench.sms.script = always(Retry(bench.ws.project.dispatch.lease))
     bench.run()
     assert the_run(bench).state == "running"
+
+
+def test_a_call_whose_messages_are_given_up_is_a_failed_one_too(bench: Bench) -> None:
+    """Else a row was never longer than a message has attempts, and what nobody took was a refusal."""
+    bench.shop.customers(10)
+    bench.campaign(guard=stop_if(errors=7))
+    bench.sms.script = always(Retry())
+    run_id = bench.start()
+    for _ in range(MAX_ATTEMPTS):
+        bench.dispatch()
+        bench.clock.advance(hours=2)
+    assert bench.states() == {("rejected", "retries_exhausted"): 10}
+    with bench.ws.database.read() as connection:
+        assert failures.failed_in_a_row(connection, run_id, "sms", 7) == (MAX_ATTEMPTS, 0, 10 * MAX_ATTEMPTS)
+        assert failures.count_came_back(connection, run_id) == CameBack(0, 0)
+        assert failures.count_sent(connection, run_id) == failures.Sent(0, 0)
+
+
+@on_sqlite
+def test_a_call_that_fails_while_another_worker_gets_through_only_ends_alone(bench: Bench) -> None:
+    bench.shop.customers(20)
+    bench.campaign()
+    nested = iter([True])
+
+    def slow(batch: Sequence[Message]) -> list[Outcome]:
+        """Begins first and comes back last."""
+        if next(nested, False):
+            bench.sms.script = always(Accepted())
+            dispatch_chunk(bench.ws, "hello", "sms", "other", bench.clock)
+        return [InDoubt() for _ in batch]
+
+    bench.ws.project = bench.ws.project.model_copy(update={"dispatch": Dispatch(chunk=10)})
+    bench.sms.script = slow
+    bench.run()
+    assert bench.states() == {("in_doubt", "no_answer"): 10, ("accepted", None): 10}
 
 
 @on_sqlite
@@ -187,6 +230,20 @@ def test_a_rate_that_is_reached_but_not_passed_is_fine(bench: Bench) -> None:
 
 
 @on_sqlite
+@pytest.mark.parametrize(("limit", "refused", "sent"), [("29%", 29, 100), ("0.7%", 7, 1000)])
+def test_a_rate_that_no_float_holds_exactly_is_not_passed_either(
+    bench: Bench, limit: str, refused: int, sent: int
+) -> None:
+    bench.shop.customers(sent)
+    bench.campaign(guard=stop_if(bounce_rate=limit, after=sent), steps=STEPS)
+    left = iter(range(refused))
+    bench.sms.script = lambda batch: [REFUSED if next(left, None) is not None else Accepted() for _ in batch]
+    bench.run()
+    check_rates(bench.ws, the_run(bench))
+    assert the_run(bench).state == "running"
+
+
+@on_sqlite
 def test_rates_are_judged_when_enough_was_sent(bench: Bench) -> None:
     bench.shop.customers(50)
     bench.campaign(guard=stop_if(bounce_rate="10%", after=51))
@@ -214,9 +271,7 @@ def test_what_comes_back_hours_later_stops_the_run_that_still_sends_where_it_is_
     bench: Bench, kind: ResponseKind, limit: dict[str, str], told: str
 ) -> None:
     bench.shop.customers(60)
-    second = {"id": "second", "after": "4d", "channels": ["sms"], "template": "note"}
-    first = {"id": "first", "channels": ["sms"], "template": "note"}
-    bench.campaign(guard=stop_if(after=50, **limit), steps=[first, second])
+    bench.campaign(guard=stop_if(after=50, **limit), steps=STEPS)
     bench.run()
     assert collect(bench.ws, bench.clock.now).stopped == ()
     answered(bench, kind, 6)
@@ -271,3 +326,22 @@ def test_what_came_back_is_told_by_campaign_and_once(bench: Bench) -> None:
     assert newly_came_back(bench.ws, bench.clock.now) == {}
     answered(bench, ResponseKind.OPENED, 1)
     assert newly_came_back(bench.ws, bench.clock.now) == {}
+
+
+@on_sqlite
+def test_calls_that_were_out_at_once_fail_as_one(bench: Bench) -> None:
+    bench.shop.customers(9)
+    step = {"id": "first", "channels": ["parallel"], "template": "note"}
+    bench.campaign(guard=stop_if(errors=4), steps=[step])
+    together = Barrier(3)
+
+    def fail(batch: Sequence[Message]) -> list[Outcome]:
+        if together.wait(30) == 0:
+            bench.clock.advance(seconds=1)  # while all three are out
+        together.wait(30)
+        return [InDoubt() for _ in batch]
+
+    bench.channels["parallel"].script = fail
+    bench.run()  # which a row of four would stop
+    assert len(bench.channels["parallel"].calls) == 9
+    assert bench.states() == {("in_doubt", "no_answer"): 9}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -120,6 +122,22 @@ def test_a_change_in_prefect_takes_effect_while_a_run_goes_on(
     while pace.most != 5:
         assert time.monotonic() < give_up, "the change took no effect"
         time.sleep(0.1)
+
+
+def test_nobody_sends_at_the_files_rate_while_another_asks_for_the_one_in_force(
+    client: SyncPrefectClient, database: Database, tmp_path: Path
+) -> None:
+    project = project_in(tmp_path, email="600/s")
+    deploy_limits(project, database, NOW)
+    turn(client, project, "email", slot_decay_per_second=0.0)
+    rates, barrier = Rates(tmp_path), Barrier(4)
+
+    def ask(_: int) -> float | None:
+        barrier.wait()
+        return rates("email", 600.0)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(ask, range(4))) == [0.0] * 4
 
 
 def test_without_a_limit_or_with_an_inactive_one_the_files_rate_holds(

@@ -103,6 +103,29 @@ def test_a_campaigns_own_rate_holds_beside_the_channels_and_takes_no_time_from_o
     assert given.free_at < now + timedelta(seconds=1)
 
 
+def test_who_waits_for_the_campaigns_turn_is_given_none_of_the_channels_day(database: Database) -> None:
+    pace = Pace(
+        database,
+        [Line("campaign slow", lambda: Limits(rate=0.1)), Line(EMAIL, lambda: Limits(rate=50.0, per_day=9))],
+        Waits(),
+    )
+    barrier = Barrier(4)
+
+    def take(_: int) -> bool:
+        barrier.wait()
+        try:
+            pace.take(1)
+        except ChannelResting:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        went = sum(pool.map(take, range(4)))
+    with database.read() as connection:
+        given, _ = store.read(connection, EMAIL)
+    assert given.today == went < 4
+
+
 def test_a_slow_start_begins_at_a_tenth(database: Database) -> None:
     slow = worker(database, sleep=Waits(), rate=10.0, slow_start=timedelta(hours=10))
     for _ in range(3):
@@ -127,6 +150,11 @@ def test_a_channel_shared_by_a_big_run_and_a_small_one_is_shared_equally(databas
 
 
 # --- how much at once -----------------------------------------------------------------------------
+
+
+def test_what_goes_in_a_minute_is_less_in_a_slow_start(database: Database) -> None:
+    slow = worker(database, sleep=Waits(), rate=100.0, slow_start=timedelta(hours=10))
+    assert slow.room(timedelta(minutes=1)) == 600
 
 
 @pytest.mark.parametrize(
@@ -246,3 +274,7 @@ def test_the_time_needed_is_that_of_the_slowest_channel_or_the_campaign(
     assert time_needed(bench.ws, plain, {"sms": 600, "checked": 5}) == timedelta(minutes=1)
     assert time_needed(bench.ws, plain, {"sms": 600, "telegram": 250}) == timedelta(days=2)
     assert time_needed(bench.ws, paced, {"sms": 600, "checked": 3000}) == timedelta(hours=1)
+    # Stopped in Prefect by an operator: nobody can know for how long.
+    bench.ws.rates = lambda channel, rate: 0.0 if channel == "sms" else rate
+    assert time_needed(bench.ws, plain, {"sms": 600, "telegram": 250}) == timedelta(days=2)
+    assert time_needed(bench.ws, plain, {"sms": 600}) is None

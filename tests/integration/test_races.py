@@ -399,7 +399,7 @@ def test_a_run_stopped_while_it_enrolls_goes_on_when_it_is_resumed(
     assert len(bench.enrollments()) == 20
     bench.dispatch()
     assert (bench.sms.calls, run_state(bench)) == ([], "stopped")
-    runs.set_state(bench.ws.database, "hello", {"stopped": "running"}, NOW)
+    runs.set_state(bench.ws.database, "hello", ("stopped",), "running")
     enroll(bench.ws, run, NOW)
     bench.dispatch()
     assert len(set(bench.sms.addresses)) == len(bench.sms.addresses) == 35

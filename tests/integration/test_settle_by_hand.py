@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import Table, insert, literal, select, update
 
 from holdfast.channel import Accepted, InDoubt, Message, Outcome
 from holdfast.cli import main
 from holdfast.delivery import dispatch_chunk, enroll, open_run, resume_runs, settle, stop_runs
 from holdfast.delivery.by_hand import choose, count_doubt, settle_by_hand
 from holdfast.errors import RunError
+from holdfast.responses import collect
 from holdfast.store import runs
 from holdfast.store.decisions import Decision, list_decisions
+from holdfast.store.doubt import Chosen, resend
 from holdfast.store.doubt import InDoubt as Doubt
 from holdfast.tables import from_microseconds, messages, posts
 from holdfast.wiring import open_workspace
@@ -90,6 +92,20 @@ def test_what_is_to_be_sent_again_goes_out_once_more_and_its_run_goes_on(stuck: 
     assert run_states(stuck) == {"k1": "done"}
 
 
+@pytest.mark.parametrize("left", [messages, posts])
+def test_what_was_planned_again_by_somebody_who_was_broken_off_is_found(stuck: Bench, left: Table) -> None:
+    [run] = {row.run_id for row in stuck.messages()}
+    with stuck.ws.database.write() as connection:
+        if left is posts:
+            post = {"run_id": run, "step": "shout", "channel": "wall", "kind": "wall", "attempts": 1}
+            connection.execute(insert(posts).values(**post, state="in_doubt", due_at=NOW, sent_at=NOW))
+        connection.execute(update(messages).where(literal(left is posts)).values(state="accepted"))
+        resend(connection, Chosen("hello", sent_until=NOW), NOW)
+    assert run_states(stuck) == {"k1": "done"}
+    collect(stuck.ws, stuck.clock.advance(hours=1))
+    assert run_states(stuck) == {"k1": "running"}
+
+
 def test_nothing_is_sent_again_whose_call_may_still_be_under_way(stuck: Bench) -> None:
     stuck.clock.now = NOW + LEASE - timedelta(seconds=1)
     chosen = choose(stuck.ws, "hello")
@@ -97,6 +113,18 @@ def test_nothing_is_sent_again_whose_call_may_still_be_under_way(stuck: Bench) -
     assert count_doubt(stuck.ws, chosen, "accepted", stuck.clock.now) == (Doubt(3, 0), 0)
     assert settled(stuck, "resend") == Doubt(0, 0)
     assert stuck.states() == {("in_doubt", "no_answer"): 3}
+
+
+def test_what_came_into_doubt_after_they_were_asked_is_not_what_they_decided_about(stuck: Bench) -> None:
+    """A question stands on a terminal for an hour, and the campaign goes on."""
+    chosen, asked_at = choose(stuck.ws, "hello"), stuck.clock.now
+    stuck.campaign(re_entry="always")
+    stuck.clock.advance(hours=1)
+    stuck.sms.script = doubtful
+    later = stuck.run(key="k2")
+    told = settle_by_hand(stuck.ws, chosen, "accepted", who="ann", why="asked them", now=asked_at)
+    assert told == Doubt(3, 0)
+    assert {row.run_id for row in stuck.messages(state="in_doubt")} == {later}
 
 
 def test_an_outcome_that_comes_late_is_still_the_truth(stuck: Bench) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import mrml
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -217,6 +217,7 @@ def test_a_name_is_cleaned_of_what_breaks_lines_and_directions(
 
 
 @given(st.text())
+@example("0 \x08\x85\U00014647")
 def test_a_clean_text_is_one_short_line_and_stays_as_it_is(text: str) -> None:
     cleaned = clean(text)
     assert cleaned is None or (0 < len(cleaned) <= 100 and len(cleaned.splitlines()) == 1)
