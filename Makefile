@@ -1,5 +1,5 @@
 # make demo: set up and see Holdfast do its main job.  make test: set up and run every check.
-.PHONY: install demo test lint prism bench clean
+.PHONY: install demo test test-long lint prism bench clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -30,6 +30,11 @@ lint: install
 # Prefect server of its own where it needs one.
 test: lint
 	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+# What takes many processes and minutes: runners under a terminal, two machines' workers, 200 kills on each database.
+test-long: install
+	HOLDFAST_KILLS=200 $(RUN) -m pytest -m long tests/e2e
+	HOLDFAST_KILLS=200 $(RUN) -m pytest tests/e2e/test_kill.py
 
 # One test more: what we post against SendGrid's OpenAPI file, served by a mock server. Needs npm, and takes a minute.
 PRISM := $(VENV)/prism

@@ -105,10 +105,23 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def standing_prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The API URL of a real Prefect server with a home of its own, for the session."""
     from holdfast.orchestration.server import ensure_server, stop_server
 
     home = tmp_path_factory.mktemp("prefect")
     yield ensure_server(home, own=True)
     stop_server(home)
+
+
+@pytest.fixture(scope="module")
+def prefect_server(standing_prefect_server: str) -> Iterator[str]:
+    """The standing server. A module's deployments end with it, and what they had scheduled: a worker of the
+    next module would take it."""
+    yield standing_prefect_server
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        while deployments := client.read_deployments(limit=200):
+            for deployment in deployments:
+                client.delete_deployment(deployment.id)

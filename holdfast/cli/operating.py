@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from holdfast.cli.session import AsJson, Session, print_json
-from holdfast.units import format_rate
 
 
 def deploy(context: typer.Context, as_json: AsJson = False) -> None:
@@ -17,6 +16,7 @@ def deploy(context: typer.Context, as_json: AsJson = False) -> None:
     with session.workspace() as ws:
         session.prefect()
         from holdfast.orchestration import deployments, limits
+        from holdfast.units import format_rate
 
         done = deployments.deploy(ws.project, [source.campaign for source in ws.sources.values()])
         rates = limits.deploy_limits(ws.project, ws.database, datetime.now(UTC))

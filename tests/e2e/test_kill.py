@@ -29,7 +29,7 @@ from tests.e2e.kill.lives import (
 )
 from tests.servers.web_server import serving
 
-KILLS = int(os.environ.get("HOLDFAST_KILLS", "14"))
+KILLS = int(os.environ.get("HOLDFAST_KILLS", "8"))
 CUSTOMERS = 2500
 FEW = 600
 
@@ -72,7 +72,7 @@ def test_senders_killed_at_each_point_repeat_nothing_and_lose_nothing(
     moments = (*POINTS, *[RANDOM] * 5)
     with Sink.serving("batch", tmp_path / "journal") as sink:
         lives = lives_of(database, sink, tmp_path, "batch")
-        for number in range(KILLS):
+        for number in range(max(KILLS, len(moments))):
             lives.kill(moments[number % len(moments)])
         lives.finish()
         assert [moment for moment in moments if not lives.killed_at[moment]] == [], "never killed there"

@@ -86,6 +86,7 @@ def standing_still(worker: subprocess.Popen[str]) -> Iterator[None]:
         worker.send_signal(signal.SIGCONT)
 
 
+@pytest.mark.long
 def test_two_workers_of_holdfast_up_share_a_run(shop: Shop, mail: Mailroom) -> None:
     deploy(shop.workspace.project, [shop.workspace.campaign("letter")])
     with up(shop) as one, get_client(sync_client=True) as client:

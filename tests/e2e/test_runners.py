@@ -36,6 +36,7 @@ def shop(
         yield opened
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shop", [PROCESSES], indirect=True)
 def test_a_terminals_ctrl_c_stops_every_process_at_its_next_batch_and_resume_sends_the_rest(
     shop: Shop, mail: Mailroom
@@ -75,6 +76,7 @@ def test_a_killed_process_fails_the_run_and_only_its_own_call_is_in_doubt(shop: 
     assert CUSTOMERS - 1 <= len({letter.recipient for letter in mail.mails}) == len(mail.mails)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shop", ["{kind: dask, workers: 2}"], indirect=True)
 def test_cancelling_in_prefect_stops_dask_workers_at_their_next_batch(shop: Shop, mail: Mailroom) -> None:
     since = FlowRunFilter(start_time=FlowRunFilterStartTime(after_=datetime.now(UTC)))
