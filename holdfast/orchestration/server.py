@@ -13,11 +13,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -62,7 +63,10 @@ def ensure_server(home: Path, port: int | None = None, *, own: bool = False) -> 
         port = port or urlsplit(url).port
     home.mkdir(parents=True, exist_ok=True)
     with _one_at_a_time(home):
-        url = _standing(home) or _start(home, port)
+        url = _standing(home)
+        if url is None:
+            with _a_port(port) as chosen:
+                url = _start(home, chosen)
     return _use(url, home if own else None)
 
 
@@ -121,8 +125,7 @@ def _standing(home: Path) -> str | None:
     return record.url if record and _alive(record.pid) and _answers(record.url) else None
 
 
-def _start(home: Path, port: int | None) -> str:
-    port = port or _free_port()
+def _start(home: Path, port: int) -> str:
     url = f"http://127.0.0.1:{port}/api"
     log = home / "server.log"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
@@ -156,8 +159,33 @@ def _start(home: Path, port: int | None) -> str:
     return url
 
 
-def _free_port() -> int:
-    for wanted in (_USUAL_PORT, 0):
+@contextmanager
+def _a_port(wanted: int | None) -> Iterator[int]:
+    """The wanted port; else the usual one where it is free, else any.
+
+    Nobody else takes the usual one inside the block: a server that is only starting does not hold its port
+    yet, and a second one's client would be answered by the first.
+    """
+    if wanted is not None:
+        yield wanted
+        return
+    with ExitStack() as stack:
+        yield _free_port((_USUAL_PORT, 0) if _is_ours(stack) else (0,))
+
+
+def _is_ours(stack: ExitStack) -> bool:
+    """Takes the usual port's lock for as long as the stack; False: another process of this machine has it."""
+    path = Path(tempfile.gettempdir()) / f"holdfast-{_USUAL_PORT}.lock"
+    try:
+        lock = stack.enter_context(path.open("w"))
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # in use, or another user's
+        return False
+    return True
+
+
+def _free_port(choices: tuple[int, ...]) -> int:
+    for wanted in choices:
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", wanted))

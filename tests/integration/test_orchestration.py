@@ -27,6 +27,7 @@ from prefect.states import Cancelled
 
 from holdfast.campaign.models import Campaign
 from holdfast.errors import OrchestrationError, SettingsError
+from holdfast.orchestration import server
 from holdfast.orchestration.artifacts import artifact_key, escape_markdown
 from holdfast.orchestration.blocks import read_block
 from holdfast.orchestration.deployments import (
@@ -260,6 +261,11 @@ def test_a_follow_up_that_was_cancelled_is_scheduled_anew_by_the_same_asker(
         assert len(runs) == expected
         waiting = [run for run in runs if run.state and run.state.is_scheduled()]
         client.set_flow_run_state(waiting[0].id, Cancelled(), force=True)
+
+
+def test_two_servers_that_start_at_once_have_a_port_each() -> None:
+    with server._a_port(None) as first, server._a_port(None) as second:
+        assert first != second
 
 
 def test_without_a_deployment_there_is_no_follow_up(prefect_server: str) -> None:
