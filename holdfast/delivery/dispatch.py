@@ -42,14 +42,17 @@ from holdfast.errors import (
     RenderError,
 )
 from holdfast.store import ledger
+from holdfast.store.group_commit import GroupCommit
 from holdfast.store.history import load_people
-from holdfast.store.ledger import Leased, Settled
+from holdfast.store.ledger import Begun, Ended, Leased, Settled
 from holdfast.store.runs import Run, get_run
 
 Clock = Callable[[], datetime]
 
 # Under a pace a message is rendered this long before it goes, at most.
 _RENDERED_AHEAD = timedelta(minutes=1)
+# Messages whose calls may be begun, or settled, in one transaction; of larger batches one.
+_WRITTEN_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,9 @@ class _Chunk:
         self.counts: Counter[str] = Counter()
         self.lock = Lock()
         self.is_over = False
+        calls = max(_WRITTEN_AT_ONCE // self.channel.capabilities.batch_size, 1)
+        self.begin = GroupCommit[Sequence[int], Begun](self._begin, calls)
+        self.end = GroupCommit[Ended, None](self._end, calls)
 
     def send(self, leased: Sequence[Leased]) -> ChunkResult:
         """Renders and sends the chunk, batch by batch, as many at once as the channel wants."""
@@ -235,17 +241,7 @@ class _Chunk:
             return
         self._keep_lease()
         self.pace.take(len(batch))
-        attempt_id, states = ledger.begin_sending(
-            self.ws.database,
-            self.run.id,
-            [rendered.id for rendered in batch],
-            self.owner,
-            route=self.route,
-            purpose=self.campaign.purpose,
-            cap=self.ws.send_policy(self.campaign).cap,
-            length=self.lease,
-            now=self.clock(),
-        )
+        attempt_id, states = self.begin([rendered.id for rendered in batch])
         self._count("skipped", sum(state == "skipped" for state in states.values()))
         self._count("deferred", sum(state == "planned" for state in states.values()))
         going = [rendered for rendered in batch if states.get(rendered.id) == "sending"]
@@ -304,10 +300,27 @@ class _Chunk:
         self._send_batch(refused[middle:])
 
     def _settle(self, attempt_id: int, settled: Sequence[Settled]) -> None:
-        fallbacks = self.ws.fallbacks(self.campaign, self.route.channel)
-        ledger.settle(self.ws.database, attempt_id, settled, fallbacks, self.campaign.purpose, self.clock())
+        self.end(Ended(attempt_id, settled))
         for outcome in settled:
             self._count("retried" if outcome.state == "planned" else outcome.state, 1)
+
+    def _begin(self, batches: Sequence[Sequence[int]]) -> list[Begun]:
+        return ledger.begin_sending(
+            self.ws.database,
+            self.run.id,
+            batches,
+            self.owner,
+            route=self.route,
+            purpose=self.campaign.purpose,
+            cap=self.ws.send_policy(self.campaign).cap,
+            length=self.lease,
+            now=self.clock(),
+        )
+
+    def _end(self, calls: Sequence[Ended]) -> list[None]:
+        fallbacks = self.ws.fallbacks(self.campaign, self.route.channel)
+        ledger.settle(self.ws.database, calls, fallbacks, self.campaign.purpose, self.clock())
+        return [None] * len(calls)
 
     def _keep_lease(self) -> None:
         if self.clock() - self.renewed_at > self.lease / 3:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -69,6 +69,20 @@ class Settled:
     reason: str | None = None
     provider_id: str | None = None
     due_at: datetime | None = None
+
+
+class Begun(NamedTuple):
+    """A call that may be made: its attempt, and by id the state of each of its messages by now."""
+
+    attempt_id: int
+    states: dict[int, str]
+
+
+class Ended(NamedTuple):
+    """A call that was made: its attempt, and what became of its messages."""
+
+    attempt_id: int
+    settled: Sequence[Settled]
 
 
 _POSTPONED_AT_ONCE = 10_000
@@ -174,7 +188,7 @@ def renew(database: Database, owner: str, length: timedelta) -> None:
 def begin_sending(
     database: Database,
     run_id: int,
-    ids: Sequence[int],
+    batches: Sequence[Sequence[int]],
     owner: str,
     *,
     route: Route,
@@ -182,8 +196,8 @@ def begin_sending(
     cap: Cap | None,
     length: timedelta,
     now: datetime,
-) -> tuple[int, dict[int, str]]:
-    """Sets `sending` what may go out at this moment: (attempt id, state of each message by now).
+) -> list[Begun]:
+    """Sets `sending` what may go out at this moment, in one call for each batch of ids.
 
     Judged under the project-wide lock, in one UPDATE: the lease is still ours, the run is running, the
     window is open, and consent, address, suppression and cap permit. Only what comes back as `sending`
@@ -191,36 +205,44 @@ def begin_sending(
     the answer is no longer ours. Committed when this returns.
     """
     with database.write(exclusive=True) as connection:
-        attempt_id: int = connection.execute(
-            insert(attempts)
-            .values(run_id=run_id, channel=route.channel, messages=len(ids), started_at=now)
-            .returning(attempts.c.id)
-        ).scalar_one()
-        states = connection.execute(
+        attempt_ids = connection.execute(
+            insert(attempts).returning(attempts.c.id, sort_by_parameter_order=True),
+            [
+                {"run_id": run_id, "channel": route.channel, "messages": len(ids), "started_at": now}
+                for ids in batches
+            ],
+        ).scalars().all()  # fmt: skip
+        calls = list(zip(attempt_ids, batches, strict=True))
+        rows = connection.execute(
             _beginning(database.is_sqlite, route, purpose, cap),
             {
-                "ids": packed((id_,) for id_ in ids),
+                "given": packed((id_, attempt_id) for attempt_id, ids in calls for id_ in ids),
                 "owner": owner,
-                "attempt": attempt_id,
                 "now": now,
                 "length": _microseconds(length),
             },
-        ).all()
-        if not any(state == "sending" for _, state in states):
-            # No call is made: whether a run has begun to send is told by its attempts.
-            connection.execute(delete(attempts).where(attempts.c.id == attempt_id))
-    return attempt_id, dict(map(tuple, states))
+        )
+        states: dict[int, str] = dict(rows.tuples().all())
+        begun = [
+            Begun(attempt_id, {id_: states[id_] for id_ in ids if id_ in states}) for attempt_id, ids in calls
+        ]
+        # No call is made: whether a run has begun to send is told by its attempts.
+        if unused := [call.attempt_id for call in begun if "sending" not in call.states.values()]:
+            connection.execute(delete(attempts).where(attempts.c.id.in_(database.among(unused))))
+    return begun
 
 
-# Kept: SQLAlchemy takes longer to build these two statements than the database to run them for a batch.
+# Kept: SQLAlchemy takes longer to build these statements than the database to run them for a batch.
 @lru_cache(maxsize=64)
 def _beginning(is_sqlite: bool, route: Route, purpose: str, cap: Cap | None) -> ReturningUpdate[Any]:
-    """The statement of `begin_sending`; binds ids, owner, attempt, now and length."""
+    """The statement of `begin_sending`; binds given (ids with their attempts), owner, now and length."""
     now, owner = bindparam("now", type_=UtcTime), bindparam("owner", type_=Text)
-    given = rows_of(bindparam("ids", type_=Text), is_sqlite, {"id": BigInteger()})
+    given = rows_of(
+        bindparam("given", type_=Text), is_sqlite, {"id": BigInteger(), "attempt_id": BigInteger()}
+    )
     candidate = messages.alias("candidate")
     source, problems = join_contact(
-        candidate.join(runs, runs.c.id == candidate.c.run_id),
+        candidate.join(given, given.c.id == candidate.c.id).join(runs, runs.c.id == candidate.c.run_id),
         candidate.c.customer_id,
         [route],
         purpose,
@@ -229,6 +251,7 @@ def _beginning(is_sqlite: bool, route: Route, purpose: str, cap: Cap | None) -> 
     judged = (
         select(
             candidate.c.id,
+            given.c.attempt_id,
             case(
                 (runs.c.state != "running", literal("stopped")),
                 (candidate.c.closes_at <= now, literal("closed")),
@@ -238,10 +261,7 @@ def _beginning(is_sqlite: bool, route: Route, purpose: str, cap: Cap | None) -> 
             ).label("verdict"),
         )
         .select_from(source)
-        .where(
-            candidate.c.id.in_(select(given.c.id)),
-            _is_leased_by(candidate, owner),
-        )
+        .where(_is_leased_by(candidate, owner))
         .cte("judged")
         .prefix_with("MATERIALIZED")
     )
@@ -255,7 +275,7 @@ def _beginning(is_sqlite: bool, route: Route, purpose: str, cap: Cap | None) -> 
             state=case((go, "sending"), (wait, "planned"), else_="skipped"),
             reason=case((go | wait, null()), else_=judged.c.verdict),
             attempts=messages.c.attempts + case((go, 1), else_=0),
-            attempt_id=case((go, bindparam("attempt", type_=BigInteger)), else_=messages.c.attempt_id),
+            attempt_id=case((go, judged.c.attempt_id), else_=messages.c.attempt_id),
             sent_at=case((go, now), else_=messages.c.sent_at),
             lease_owner=case((go, owner), else_=null()),
             lease_expires_at=case((go, expiry), else_=null()),
@@ -266,13 +286,12 @@ def _beginning(is_sqlite: bool, route: Route, purpose: str, cap: Cap | None) -> 
 
 def settle(
     database: Database,
-    attempt_id: int,
-    outcomes: Sequence[Settled],
+    calls: Sequence[Ended],
     fallbacks: Mapping[str, Sequence[Route]],
     purpose: str,
     now: datetime,
 ) -> None:
-    """Writes what a call's messages became, and the fallbacks of the rejected ones, in one transaction.
+    """Writes what the calls' messages became, and the fallbacks of the rejected ones, in one transaction.
 
     `fallbacks` has, by step, the routes that come after this channel's. An outcome that comes late is the
     truth all the same: about a message in doubt; and `accepted` even where it was planned again meanwhile,
@@ -285,32 +304,22 @@ def settle(
             outcome.reason,
             outcome.provider_id,
             None if outcome.due_at is None else to_microseconds(outcome.due_at),
+            attempt_id,
         )
-        for outcome in outcomes
+        for attempt_id, settled in calls
+        for outcome in settled
     )
     # Under the project's lock: answers to the same messages may be on their way in, in another order.
     with database.write(exclusive=True) as connection:
-        connection.execute(
-            _settlement(database.is_sqlite), {"outcomes": given, "attempt": attempt_id, "now": now}
-        )
+        connection.execute(_settlement(database.is_sqlite), {"outcomes": given, "now": now})
+        outcomes = [outcome for _, settled in calls for outcome in settled]
         insert_fallbacks(connection, database, outcomes, fallbacks, purpose, now)
-        count = Counter(map(_counted_as, outcomes))
-        connection.execute(
-            update(attempts)
-            .where(attempts.c.id == attempt_id)
-            .values(
-                finished_at=now,
-                **{
-                    name: func.coalesce(attempts.c[name], 0) + count[state]
-                    for state, name in _COUNTED.items()
-                },
-            )
-        )
+        connection.execute(_counting(), [_counted(call, now) for call in calls])
 
 
 @lru_cache(maxsize=2)
 def _settlement(is_sqlite: bool) -> Update:
-    """The statement of `settle`; binds outcomes, attempt and now."""
+    """The statement of `settle`; binds outcomes and now."""
     now = bindparam("now", type_=UtcTime)
     columns: dict[str, TypeEngine[Any]] = {
         "id": BigInteger(),
@@ -318,9 +327,10 @@ def _settlement(is_sqlite: bool) -> Update:
         "reason": Text(),
         "provider_id": Text(),
         "due_at": BigInteger(),
+        "attempt_id": BigInteger(),
     }
     given = rows_of(bindparam("outcomes", type_=Text), is_sqlite, columns)
-    own_call = messages.c.attempt_id == bindparam("attempt", type_=BigInteger)
+    own_call = messages.c.attempt_id == given.c.attempt_id
     return (
         update(messages)
         .where(
@@ -350,6 +360,27 @@ def _settlement(is_sqlite: bool) -> Update:
 UNSETTLED = ("planned", "leased", "sending", "in_doubt")
 # By state, the column of `attempts` that counts it.
 _COUNTED = {"accepted": "accepted", "rejected": "rejected", "planned": "retried", "in_doubt": "in_doubt"}
+
+
+@lru_cache(maxsize=1)
+def _counting() -> Update:
+    """The statement by which `settle` counts a call's outcomes; binds what `_counted` gives."""
+    counts = {
+        column: func.coalesce(attempts.c[column], 0) + bindparam(f"now_{state}", type_=BigInteger)
+        for state, column in _COUNTED.items()
+    }
+    return (
+        update(attempts)
+        .where(attempts.c.id == bindparam("attempt", type_=BigInteger))
+        .values(finished_at=bindparam("now", type_=UtcTime), **counts)
+    )
+
+
+def _counted(call: Ended, now: datetime) -> dict[str, Any]:
+    count = Counter(map(_counted_as, call.settled))
+    return {
+        "attempt": call.attempt_id, "now": now, **{f"now_{state}": count[state] for state in _COUNTED}
+    }  # fmt: skip
 
 
 def _counted_as(outcome: Settled) -> str:

@@ -64,8 +64,9 @@ class Enrolled:
 
 def enrolled_shop(databases: Databases, customers: int) -> Enrolled:
     """A made-up shop of so many customers, all of whom are to be written to."""
-    populate(databases.location("shop"), customers)
-    return _enrolled("a made-up shop", databases, "shop", NOW)
+    name = f"shop_{customers}"
+    populate(databases.location(name), customers)
+    return _enrolled("a made-up shop", databases, name, NOW)
 
 
 def enrolled_cdnow(databases: Databases) -> Enrolled:

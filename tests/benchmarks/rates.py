@@ -1,36 +1,39 @@
-"""Rates: what a sink sees of two processes that share one channel's rate.
+"""Rates: what a provider sees of workers that share one channel's rate.
 
-Nothing but the pace stands between them and the sink: what they send is ready, and as fast as it may go.
+First of the pace alone: nothing stands between it and the provider, and what is sent is ready. Then of the
+whole send path, to a provider that takes its time, by one process and by two.
 """
 
 from __future__ import annotations
 
-import socket
 import time
 from argparse import ArgumentParser, Namespace
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from itertools import accumulate
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
-from socketserver import BaseRequestHandler, ThreadingTCPServer
 from tempfile import TemporaryDirectory
-from threading import Thread
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from holdfast import delivery
 from holdfast.delivery.pace import Line, Pace
 from holdfast.store.database import Database
 from holdfast.store.paces import Limits
 from holdfast.tables import metadata
-from tests.benchmarks.databases import postgres_server
+from tests.benchmarks.databases import Databases, SqliteFiles, postgres_server
+from tests.benchmarks.loops import Enrolled, check_sent, enrolled_shop
 from tests.benchmarks.measuring import Bound
+from tests.benchmarks.projects import RunningClock, hello
+from tests.benchmarks.stamping import Call, Caller, StampedChannels, running_stamps
+from tests.benchmarks.workers import at_once
 
 PROCESSES = 2
+LATENCY = 0.05  # seconds, of the provider that messages of the send path go to
 MOST_IN_10_S, MOST_IN_1_S, LEAST_IN_THE_MEAN = 1.02, 1.25, 0.9
-_SIZE = 4  # bytes: a call is the number of its messages
 
 
 class _Kind(NamedTuple):
@@ -42,7 +45,8 @@ class _Kind(NamedTuple):
     threads: int
 
 
-KINDS = (_Kind("one message a call", 300.0, 1, 8), _Kind("batches", 3000.0, 1000, 4))
+PACED = (_Kind("one message a call", 300.0, 1, 8), _Kind("batches", 3000.0, 1000, 4))
+SENT = (_Kind("one message a call", 300.0, 1, 32), _Kind("batches", 1500.0, 1000, 4))
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -52,39 +56,35 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(arguments: Namespace) -> list[Bound]:
     """Each kind of sending over SQLite, and over PostgreSQL where that is asked for."""
-    bounds = []
     with TemporaryDirectory(prefix="holdfast-bench-") as folder:
-        for kind in KINDS:
-            bounds += _measure(kind, "SQLite", Path(folder, f"{kind.batch}.db"), arguments.seconds)
+        bounds = _measure(SqliteFiles(Path(folder)), arguments.seconds)
         if arguments.postgres:
             with postgres_server(Path(folder, "postgres")) as server:
-                for kind in KINDS:
-                    location = server.location(f"rates_{kind.batch}")
-                    bounds += _measure(kind, "PostgreSQL", location, arguments.seconds)
+                bounds += _measure(server, arguments.seconds)
     return bounds
 
 
-def _measure(kind: _Kind, engine: str, location: str | Path, seconds: int) -> list[Bound]:
-    database = Database(location)
-    metadata.create_all(database.engine)
-    database.close()
-    context = get_context("spawn")
-    with _sink() as (port, stamps):
-        senders = [
-            context.Process(target=_send, args=(location, kind, port, seconds)) for _ in range(PROCESSES)
-        ]
-        for sender in senders:
-            sender.start()
-        for sender in senders:
-            sender.join()
-        if any(sender.exitcode for sender in senders):
-            raise SystemExit("a sender failed")
-        arrived = stamps()
-    return _judge(kind, engine, arrived)
+def _measure(databases: Databases, seconds: int) -> list[Bound]:
+    bounds = []
+    for kind in PACED:
+        bounds += _judge(
+            f"pace, {_named(kind, PROCESSES, databases)}", kind, _paced(kind, databases, seconds)
+        )
+    for kind in SENT:
+        shop = enrolled_shop(databases, int(kind.rate * seconds))
+        for processes in (1, PROCESSES):
+            came = _sent(kind, shop, processes)
+            bounds += _judge(f"the send path, {_named(kind, processes, databases)}", kind, came)
+    return bounds
 
 
-def _judge(kind: _Kind, engine: str, arrived: list[tuple[float, int]]) -> list[Bound]:
-    moments, so_far = [at for at, _ in arrived], [0, *accumulate(n for _, n in arrived)]
+def _named(kind: _Kind, processes: int, databases: Databases) -> str:
+    by = "one process" if processes == 1 else f"{processes} processes"
+    return f"{kind.title} at {kind.rate:,.0f}/s by {by}, {databases.title}"
+
+
+def _judge(what: str, kind: _Kind, came: list[Call]) -> list[Bound]:
+    moments, so_far = [call.at for call in came], [0, *accumulate(call.messages for call in came)]
 
     def most_within(seconds: float) -> int:
         """The most messages in any window of so many seconds, half-open."""
@@ -92,8 +92,7 @@ def _judge(kind: _Kind, engine: str, arrived: list[tuple[float, int]]) -> list[B
         return max(so_far[end] - so_far[first] for first, end in enumerate(ends))
 
     lasted = moments[-1] - moments[0]
-    what = f"{kind.title} at {kind.rate:.0f}/s by {PROCESSES} processes, {engine}"
-    print(f"\n{what}: {so_far[-1]:,} messages, {len(arrived):,} calls, {lasted:.1f} s", flush=True)
+    print(f"\n{what}: {so_far[-1]:,} messages, {len(came):,} calls, {lasted:.1f} s", flush=True)
     # What the last call brought belongs to the time after it.
     return [
         Bound(f"{what}: any 10 s over the rate", most_within(10) / (10 * kind.rate), MOST_IN_10_S),
@@ -107,64 +106,67 @@ def _judge(kind: _Kind, engine: str, arrived: list[tuple[float, int]]) -> list[B
     ]
 
 
-# --- the senders ----------------------------------------------------------------------------------
+# --- the pace alone -------------------------------------------------------------------------------
 
 
-def _send(location: str | Path, kind: _Kind, port: int, seconds: int) -> None:
+def _paced(kind: _Kind, databases: Databases, seconds: int) -> list[Call]:
+    location = databases.location(f"pace_{kind.batch}")
     database = Database(location)
-    pace = Pace(database, [Line("channel email", lambda: Limits(rate=kind.rate))])
-    give_up = time.monotonic() + seconds
-
-    def send(_: int) -> None:
-        with socket.create_connection(("127.0.0.1", port)) as sink:
-            sink.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            while time.monotonic() < give_up:
-                n = min(pace.most or kind.batch, kind.batch)
-                pace.take(n)
-                sink.sendall(n.to_bytes(_SIZE))
-                sink.recv(1)
-
-    with ThreadPoolExecutor(kind.threads) as pool:
-        list(pool.map(send, range(kind.threads)))
+    metadata.create_all(database.engine)
     database.close()
-
-
-# --- the sink -------------------------------------------------------------------------------------
+    with running_stamps() as (port, calls):
+        at_once(PROCESSES, partial(_pacing, location, kind, port, seconds))
+        return calls()
 
 
 @contextmanager
-def _sink() -> Iterator[tuple[int, Any]]:
-    """A process that stamps what comes: its port, and what gives the stamps, in order."""
-    context = get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs,), daemon=True)
-    process.start()
+def _pacing(
+    location: str | Path, kind: _Kind, port: int, seconds: int, place: int
+) -> Iterator[Callable[[], None]]:
+    database, provider = Database(location), Caller(port)
+    pace = Pace(database, [Line("channel email", lambda: Limits(rate=kind.rate))])
 
-    def stamps() -> list[tuple[float, int]]:
-        ours.send("done")
-        return sorted(ours.recv())
+    def send(give_up: float) -> None:
+        while time.monotonic() < give_up:
+            n = min(pace.most or kind.batch, kind.batch)
+            pace.take(n)
+            provider.call(n)
 
-    try:
-        yield ours.recv(), stamps
-    finally:
-        process.terminate()
-        process.join()
+    def work() -> None:
+        with ThreadPoolExecutor(kind.threads) as pool:
+            list(pool.map(send, [time.monotonic() + seconds] * kind.threads))
+
+    yield work
+    database.close()
 
 
-def _serve(pipe: Connection) -> None:
-    arrived: list[tuple[float, int]] = []
+# --- the send path --------------------------------------------------------------------------------
 
-    class Stamp(BaseRequestHandler):
-        def handle(self) -> None:
-            self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            while call := self.request.recv(_SIZE):
-                arrived.append((time.monotonic(), int.from_bytes(call)))
-                self.request.sendall(b".")
 
-    with ThreadingTCPServer(("127.0.0.1", 0), Stamp) as server:
-        server.daemon_threads = True
-        Thread(target=server.serve_forever, daemon=True).start()
-        pipe.send(server.server_address[1])
-        pipe.recv()
-        pipe.send(arrived)
-        server.shutdown()
+def _sent(kind: _Kind, shop: Enrolled, processes: int) -> list[Call]:
+    location = shop.copy()
+    with running_stamps(LATENCY) as (port, calls):
+        at_once(processes, partial(_sending, location, shop, kind, port))
+        came = calls()
+    check_sent(location, shop.due)
+    return came
+
+
+@contextmanager
+def _sending(
+    location: str | Path, shop: Enrolled, kind: _Kind, port: int, place: int
+) -> Iterator[Callable[[], None]]:
+    channels = StampedChannels(port, kind.batch, kind.threads)
+    ws = replace(hello(Database(location), channels), rates=lambda channel, rate: kind.rate)
+    clock, threads = RunningClock(shop.now), ws.project.dispatch.threads
+
+    def send(number: int) -> None:
+        while delivery.dispatch_chunk(ws, "winback", "email", f"bench-{place}-{number}", clock).leased:
+            pass
+
+    def work() -> None:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(send, range(threads)))
+
+    yield work
+    ws.close()

@@ -15,6 +15,7 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
 from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import PrefectHTTPStatusError
 from sqlalchemy import select
 
 from holdfast.delivery import Workspace, awaiting, open_run, stop_runs
@@ -129,21 +130,25 @@ def suspended(client: SyncPrefectClient, run: FlowRun, otherwise_than: str = "",
         state = client.read_flow_run(run.id).state
         found = (state.state_details.pause_key if state is not None and state.is_paused() else None) or ""
         plan_hash = found.rpartition("-")[2]
-        return plan_hash if plan_hash != otherwise_than and found.startswith(about) else ""
+        is_it = plan_hash != otherwise_than and found.startswith(about)
+        # Prefect suspends first, and then writes down what it asks: the description last.
+        return plan_hash if is_it and plan_hash and asked(client, run, "description") else ""
 
     return str(eventually(key, 90))
 
 
 def asked(client: SyncPrefectClient, run: FlowRun, what: str) -> str:
-    """What the UI's dialog shows: the `description` or the `schema`."""
+    """What the UI's dialog shows: the `description` or the `schema`; empty before Prefect has it."""
     state = client.read_flow_run(run.id).state
     assert state is not None
     keys: Any = state.state_details.run_input_keyset
-    return str(
-        client.request(
-            "GET", "/flow_runs/{id}/input/{key}", path_params={"id": run.id, "key": keys[what]}
-        ).text
-    )
+    path = {"id": run.id, "key": keys[what]}
+    try:
+        return str(client.request("GET", "/flow_runs/{id}/input/{key}", path_params=path).text)
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code != 404:
+            raise
+        return ""
 
 
 def answer(client: SyncPrefectClient, run: FlowRun, **given: Any) -> None:

@@ -185,10 +185,11 @@ def test_a_reclaim_that_commits_while_sending_waits_takes_the_message_away(
     (leased,) = ledger.lease(bench.ws.database, run_id, "sms", "slow", 1, MINUTE, NOW)
 
     def begin() -> dict[int, str]:
-        return ledger.begin_sending(
-            bench.ws.database, run_id, [leased.id], "slow",
+        [begun] = ledger.begin_sending(
+            bench.ws.database, run_id, [[leased.id]], "slow",
             route=Route("sms", "sms"), purpose="marketing", cap=None, length=MINUTE, now=NOW,
-        )[1]  # fmt: skip
+        )  # fmt: skip
+        return begun.states
 
     with ThreadPoolExecutor(1) as pool, bench.ws.database.write() as connection:
         connection.execute(update(messages).values(state="planned", lease_owner=None, lease_expires_at=None))

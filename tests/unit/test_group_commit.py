@@ -1,0 +1,74 @@
+"""Group commit: who shares a write, what each is answered, what a failure does."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from holdfast.store.group_commit import GroupCommit
+
+
+class Disk:
+    """Doubles numbers, and takes none below 0. Its first write lasts until it is let go."""
+
+    def __init__(self) -> None:
+        self.writes: list[list[int]] = []
+        self.is_busy, self.goes_on = threading.Event(), threading.Event()
+
+    def __call__(self, group: Sequence[int]) -> list[int]:
+        self.writes.append(list(group))
+        self.is_busy.set()
+        assert self.goes_on.wait(30)
+        if min(group) < 0:
+            raise OSError("the disk is full")
+        return [2 * number for number in group]
+
+
+def write_together(disk: Disk, most: int, first: int, others: Sequence[int]) -> list[Future[int]]:
+    """Writes the first number, and the others by a thread each, all of whom come while the disk is busy."""
+    commit = GroupCommit(disk, most)
+    with ThreadPoolExecutor(1 + len(others)) as pool:
+        calls = [pool.submit(commit, first)]
+        assert disk.is_busy.wait(30)
+        for place, number in enumerate(others, start=1):
+            calls.append(pool.submit(commit, number))
+            while len(commit._waiting) < place:
+                os.sched_yield()
+        disk.goes_on.set()
+    return calls
+
+
+def test_alone_nobody_waits_for_others() -> None:
+    disk = Disk()
+    disk.goes_on.set()
+    commit = GroupCommit(disk, 10)
+    assert [commit(1), commit(2)] == [2, 4]
+    assert disk.writes == [[1], [2]]
+
+
+def test_those_who_come_during_a_write_share_the_next_one_and_get_each_their_own_answer() -> None:
+    disk = Disk()
+    calls = write_together(disk, 10, 1, [2, 3, 4])
+    assert [call.result() for call in calls] == [2, 4, 6, 8]
+    assert disk.writes == [[1], [2, 3, 4]]
+
+
+def test_a_write_takes_no_more_than_it_may_and_nobody_is_forgotten() -> None:
+    disk = Disk()
+    calls = write_together(disk, 2, 1, [2, 3, 4, 5, 6])
+    assert [call.result() for call in calls] == [2, 4, 6, 8, 10, 12]
+    assert disk.writes == [[1], [2, 3], [4, 5], [6]]
+
+
+def test_a_write_that_fails_is_told_to_all_who_took_part_and_to_nobody_else() -> None:
+    disk = Disk()
+    calls = write_together(disk, 2, 1, [2, -3, 4])
+    assert [call.result() for call in (calls[0], calls[3])] == [2, 8]
+    for call in calls[1:3]:
+        with pytest.raises(OSError, match="the disk is full"):
+            call.result()
+    assert disk.writes == [[1], [2, -3], [4]]
