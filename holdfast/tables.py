@@ -216,7 +216,8 @@ campaign_versions = Table(
     Column("campaign", Text, nullable=False),
     Column("digest", Text, nullable=False),
     Column("source", Text, nullable=False),
-    Column("templates", Json, nullable=False),
+    # By file of the project, of what the campaign uses of it: of more than templates, by now.
+    Column("templates", Json, key="digests", nullable=False),
     Column("created_at", UtcTime, nullable=False),
     UniqueConstraint("campaign", "digest"),
 )

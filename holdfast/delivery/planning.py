@@ -27,7 +27,7 @@ def open_run(ws: Workspace, name: str, occurrence: str, as_of: datetime, now: da
         name,
         occurrence,
         source=files.source,
-        templates=files.templates,
+        digests=files.digests,
         as_of=as_of,
         holdout=files.holdout,
         state="planned" if needs_review else "running",

@@ -73,8 +73,8 @@ def plan_report(ws: Workspace, plan: Plan) -> PlanReport:
         if others:
             last = others[-1]
             before = dict(counting.run_waterfall(connection, last.id, campaign.sends[0].id).rows())
-            source, templates = approvals.files_of_run(connection, last.id)
-            edited = _edited(_named(plan.campaign, source, templates), _files(plan))
+            source, digests = approvals.files_of_run(connection, last.id)
+            edited = _edited(_named(plan.campaign, source, digests), _files(plan))
     return PlanReport(
         plan=plan,
         approve_above=ws.guard(campaign).approve_above,
@@ -88,13 +88,12 @@ def plan_report(ws: Workspace, plan: Plan) -> PlanReport:
 
 
 def _files(plan: Plan) -> dict[str, str]:
-    return _named(plan.campaign, plan.files.source, plan.files.templates)
+    return _named(plan.campaign, plan.files.source, plan.files.digests)
 
 
-def _named(campaign: str, source: str, templates: dict[str, str]) -> dict[str, str]:
+def _named(campaign: str, source: str, digests: dict[str, str]) -> dict[str, str]:
     """What is in which file of the project."""
-    named = {f"templates/{name}": digest for name, digest in templates.items()}
-    return {f"campaigns/{campaign}.yaml": source, **named}
+    return {f"campaigns/{campaign}.yaml": source, **digests}
 
 
 def _edited(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:

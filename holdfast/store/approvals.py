@@ -21,12 +21,12 @@ DECLINED = "not approved"
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The files of a campaign as they are: their version, the campaign's text, its templates' digests, and
-    the share that it holds out (None: it draws no arms)."""
+    """The files of a campaign as they are: their version, the campaign's text, by file the digest of what it
+    uses of others, and the share that it holds out (None: it draws no arms)."""
 
     version: str
     source: str
-    templates: dict[str, str]
+    digests: dict[str, str]
     holdout: float | None
 
 
@@ -67,12 +67,12 @@ def count_treated(connection: Connection, run_id: int) -> int:
 
 
 def files_of_run(connection: Connection, run_id: int) -> tuple[str, dict[str, str]]:
-    """The text of the campaign's file, and its templates' digests, as they are of the run."""
+    """The text of the campaign's file, and the digests of the others, as they are of the run."""
     v = campaign_versions.c
-    source, templates = connection.execute(
-        select(v.source, v.templates).join(runs, runs.c.version_id == v.id).where(runs.c.id == run_id)
+    source, digests = connection.execute(
+        select(v.source, v.digests).join(runs, runs.c.version_id == v.id).where(runs.c.id == run_id)
     ).one()
-    return source, templates
+    return source, digests
 
 
 def move(database: Database, run: Run, state: str) -> bool:
@@ -169,7 +169,7 @@ def _take_back_slice(database: Database, run: Run, files: Files, now: datetime) 
 
 
 def _version_id(connection: Connection, run: Run, files: Files, now: datetime) -> int:
-    return version_id(connection, run.campaign, files.source, files.templates, now)
+    return version_id(connection, run.campaign, files.source, files.digests, now)
 
 
 def _state(connection: Connection, run_id: int) -> Row[Any]:

@@ -84,7 +84,7 @@ def open_run(
     occurrence: str,
     *,
     source: str,
-    templates: Mapping[str, str],
+    digests: Mapping[str, str],
     as_of: datetime,
     holdout: float | None,
     state: str,
@@ -101,7 +101,7 @@ def open_run(
                 "campaign": campaign,
                 "occurrence": occurrence,
                 "state": state,
-                "version_id": version_id(connection, campaign, source, templates, now),
+                "version_id": version_id(connection, campaign, source, digests, now),
                 "as_of": as_of,
                 "holdout": holdout,
                 "created_at": now,
@@ -111,17 +111,17 @@ def open_run(
     return run
 
 
-def version_of(source: str, templates: Mapping[str, str]) -> str:
-    """What tells versions of a campaign apart: a digest of its file's text and its templates' digests."""
-    text = "\n".join([source, *(f"{name} {digest}" for name, digest in sorted(templates.items()))])
+def version_of(source: str, digests: Mapping[str, str]) -> str:
+    """What tells versions of a campaign apart: a digest of its file's text and of what it uses of others."""
+    text = "\n".join([source, *(f"{name} {digest}" for name, digest in sorted(digests.items()))])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def version_id(
-    connection: Connection, campaign: str, source: str, templates: Mapping[str, str], now: datetime
+    connection: Connection, campaign: str, source: str, digests: Mapping[str, str], now: datetime
 ) -> int:
     """The id of this version of the campaign, which is kept where it is new."""
-    digest = version_of(source, templates)
+    digest = version_of(source, digests)
     same = select(campaign_versions.c.id).where(
         campaign_versions.c.campaign == campaign, campaign_versions.c.digest == digest
     )
@@ -130,7 +130,7 @@ def version_id(
         return int(known)
     inserted = connection.execute(
         insert(campaign_versions)
-        .values(campaign=campaign, digest=digest, source=source, templates=dict(templates), created_at=now)
+        .values(campaign=campaign, digest=digest, source=source, digests=dict(digests), created_at=now)
         .returning(campaign_versions.c.id)
     )
     return int(inserted.scalar_one())

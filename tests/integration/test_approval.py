@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, select
 
 from holdfast import report
+from holdfast.audience.rules import Rule
 from holdfast.channel import Message, Outcome
 from holdfast.delivery import (
     Run,
@@ -113,6 +114,27 @@ def test_an_edit_of_the_campaign_or_a_template_or_one_more_customer_makes_anothe
     bench.shop.customers(1, consent=False)
     assert len(set(hashes)) == 4
     assert planned_hash(bench) == hashes[-1]
+
+
+def test_an_edit_of_a_shared_file_makes_another_hash_where_the_campaign_uses_what_was_edited(
+    bench: Bench,
+) -> None:
+    bench.shop.customers(20)
+    later = {"id": "later", "after": "2d", "if": {"segment": "late"}, "channels": ["sms"], "template": "note"}
+    everybody, nobody = (Rule.model_validate({"customer_id": {"exists": yes}}) for yes in (True, False))
+    bench.ws.segments = {"late": nobody, "other": nobody}
+    bench.campaign(guard=GUARD, steps=[STEP, later])
+    hashes = [planned_hash(bench)]
+    bench.ws.segments = {"late": nobody, "other": everybody}
+    assert planned_hash(bench) == hashes[0]
+    bench.ws.segments = {"late": everybody, "other": everybody}
+    hashes.append(planned_hash(bench))
+    project = bench.ws.project
+    bench.ws.project = project.model_copy(update={"brand": project.brand.model_copy(update={"name": "Else"})})
+    hashes.append(planned_hash(bench))
+    bench.ws.project = project.model_copy(update={"dispatch": None})
+    assert planned_hash(bench) == hashes[1]
+    assert len(set(hashes)) == 3
 
 
 @given(

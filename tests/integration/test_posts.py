@@ -429,10 +429,10 @@ def test_an_unknown_campaign_publishes_nothing(bench: Bench) -> None:
         publish(bench)
 
 
-def test_the_runs_version_names_the_posts_templates(bench: Bench, wall: ScriptedPublisher) -> None:
+def test_the_runs_version_names_the_files_of_its_posts(bench: Bench, wall: ScriptedPublisher) -> None:
     bench.campaign(steps=[SHOUT, SEND])
     run = open_run(bench.ws, "hello", "k1", NOW, NOW)
     enroll(bench.ws, run, NOW)
     with bench.ws.database.read() as connection:
-        templates = connection.execute(select(campaign_versions.c.templates)).scalar_one()
-    assert sorted(templates) == ["note.sms.txt", "shout.x.txt"]
+        digests = connection.execute(select(campaign_versions.c.digests)).scalar_one()
+    assert sorted(digests) == ["holdfast.yaml", "templates/note.sms.txt", "templates/shout.x.txt"]
