@@ -89,7 +89,7 @@ class Database:
         """
         url = _url(location)
         self.is_sqlite = url.get_backend_name() == "sqlite"
-        # SQLite has one writer; threads of this process queue here, fairly, instead of polling its file lock.
+        # SQLite has one writer; threads of this process queue here instead of polling its file lock.
         self._writer = threading.Lock() if self.is_sqlite else nullcontext()
         if self.is_sqlite and url.database and url.database != ":memory:":
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)

@@ -438,7 +438,7 @@ def test_a_stop_that_comes_with_an_edit_is_not_overruled(
     bench.shop.customers(30)
     say_yes(bench, hash_of(bench, started()))
     edit_template(bench)
-    begun = approvals._has_begun
+    begun, take_back = approvals._has_begun, approvals._take_back_slice
     with ThreadPoolExecutor(1) as other:
         stopping: list[Future[int]] = []
 
@@ -448,7 +448,12 @@ def test_a_stop_that_comes_with_an_edit_is_not_overruled(
             wait(stopping, timeout=0.5)
             return begun(connection, run_id)
 
+        def taken_back_then(*arguments: Any) -> bool:
+            wait(stopping)
+            return take_back(*arguments)
+
         monkeypatch.setattr(approvals, "_has_begun", stopped_meanwhile)
+        monkeypatch.setattr(approvals, "_take_back_slice", taken_back_then)
         ready(bench)
         [stopped] = stopping
         assert stopped.result() == 1
