@@ -1,0 +1,127 @@
+"""HTTP as providers' interfaces are spoken to: connections kept alive, each used by one call at a time."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from queue import Empty, LifoQueue
+from typing import Any
+
+import httpx
+
+from holdfast.channel import InDoubt, Retry
+from holdfast.errors import ChannelUnavailable
+
+# What goes wrong before a request has left.
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
+
+
+class Connections:
+    """The connections to one provider; `concurrency` of them at most. Shared between threads."""
+
+    def __init__(
+        self,
+        name: str,
+        provider: str,
+        base_url: str,
+        *,
+        concurrency: int,
+        timeout: timedelta,
+        headers: Mapping[str, str] | None = None,
+        auth: tuple[str, str] | None = None,
+    ) -> None:
+        """`name` is the channel's, for errors; `provider` is what people call the other side."""
+        self._name, self._provider = name, provider
+        self._is_closed = False
+        # Each client has one connection and serves one call at a time. One client for all threads would be
+        # less code, but httpcore 1.0.9 then takes an answer's first bytes on a connection that another thread
+        # has just begun to use for its end, and closes it: one call in 150 was in doubt for nothing.
+        self._idle: LifoQueue[httpx.Client] = LifoQueue()
+        context = httpx.create_ssl_context()
+        for _ in range(concurrency):
+            self._idle.put(
+                httpx.Client(
+                    base_url=base_url,
+                    headers=headers,
+                    auth=auth,
+                    timeout=timeout.total_seconds(),
+                    verify=context,
+                )
+            )
+
+    def exchange(self, method: str, path: str, **request: Any) -> httpx.Response | Retry | InDoubt:
+        """Sends a request, once, and follows no redirect: the answer, or what became of a call without one.
+
+        Raises ChannelUnavailable where the provider's certificate is not trusted, and when closed: nothing
+        was taken then.
+        """
+        with self._connection() as client:
+            try:
+                return client.request(method, path, **request)
+            except _NOT_SENT as error:
+                if _is_untrusted(error):
+                    what = f"the certificate of {self._provider}'s address is not trusted"
+                    raise ChannelUnavailable(
+                        f"channel {self._name!r}: {what}",
+                        hint="check base_url, and the machine's certificate authorities",
+                    ) from None
+                return Retry(detail=type(error).__name__)
+            except httpx.RequestError as error:
+                return InDoubt(type(error).__name__)
+
+    def close(self) -> None:
+        """Closes the connections; a call still under way closes its own when it ends."""
+        self._is_closed = True
+        idle = []
+        with suppress(Empty):
+            while True:
+                idle.append(self._idle.get_nowait())
+        for client in idle:
+            client.close()
+            self._idle.put(client)
+
+    @contextmanager
+    def _connection(self) -> Iterator[httpx.Client]:
+        """One that nobody else uses; waits for it, however long. Raises ChannelUnavailable when closed."""
+        client = self._idle.get()
+        try:
+            if self._is_closed:
+                raise ChannelUnavailable(f"channel {self._name!r} is closed")
+            yield client
+        finally:
+            if self._is_closed:
+                client.close()
+            self._idle.put(client)
+
+
+def retry_after(headers: Mapping[str, str]) -> timedelta | None:
+    """How long a provider asks us to wait (RFC 9110, 10.2.3: seconds, or a date by its own clock)."""
+    asked = headers.get("Retry-After", "")
+    if asked.isascii() and asked.isdigit():
+        return timedelta(seconds=min(int(asked), 10**9))
+    try:
+        return until(parsedate_to_datetime(asked), headers)
+    except ValueError:
+        return None
+
+
+def until(moment: datetime, headers: Mapping[str, str]) -> timedelta | None:
+    """How long it is until then by the provider's own clock; None where it does not say its time."""
+    try:
+        now = parsedate_to_datetime(headers["Date"])
+    except (KeyError, ValueError):
+        return None
+    return max(
+        moment.replace(tzinfo=moment.tzinfo or UTC) - now.replace(tzinfo=now.tzinfo or UTC), timedelta()
+    )
+
+
+def _is_untrusted(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
