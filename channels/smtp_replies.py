@@ -65,8 +65,12 @@ def reply_code(code: int, text: bytes) -> str:
 
 def refusal(stage: Stage, code: int, text: bytes) -> Outcome:
     """The outcome for a reply that is not the one hoped for."""
-    detail = reply_code(code, text)
-    return Rejected(_reason(stage, code, _status(text)), detail) if code >= 500 else Retry(detail=detail)
+    detail, status = reply_code(code, text), _status(text)
+    if code >= 500:
+        return Rejected(_reason(stage, code, status), detail)
+    # RFC 3463: 4.1 is of an address, 4.2 of a mailbox. Others may be told to everybody.
+    of_recipient = status.startswith(("4.1.", "4.2.")) or (code == 450 and not status)
+    return Retry(detail=detail, of_recipient=stage is Stage.RECIPIENT and of_recipient)
 
 
 def blames_sender(stage: Stage, code: int, text: bytes) -> bool:

@@ -127,10 +127,15 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Not taken, certainly; may be tried again, not before `after` where the provider said so."""
+    """Not taken, certainly; may be tried again, not before `after` where the provider said so.
+
+    `of_recipient`: the one it is for cannot take it now, a mailbox that is full or asks to come again. It
+    says nothing of the provider, and others are sent to as before.
+    """
 
     after: timedelta | None = None
     detail: str = ""
+    of_recipient: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import channels
-from holdfast.campaign.loading import campaign_files, load_campaign, load_segments
+from holdfast.campaign.loading import campaign_files, load_segments, read_campaign
 from holdfast.channel import Capabilities, Channel
 from holdfast.content.library import Library
 from holdfast.content.tracking import Tracking
@@ -41,9 +41,8 @@ def open_workspace(root: Path, read_block: ReadBlock) -> Workspace:
     sources, problems = {}, []
     for path in campaign_files(root):
         try:
-            sources[path.stem] = Source(
-                load_campaign(path, project, segments), path.read_text(encoding="utf-8")
-            )
+            document, campaign = read_campaign(path, project, segments)
+            sources[path.stem] = Source(document.require(campaign), document.text)
         except ProblemsFound as error:
             problems += error.problems
     if problems:

@@ -105,14 +105,12 @@ class _Reader:
     def read(self, name: str) -> None:
         """One file; problems and needs are added to what was found."""
         before = self._file, self._lines
-        path = self._environment.root / name
-        if not path.is_file():
-            raise TemplateNotFound(name)
+        content = self._environment.files.read(name)
         self.found.files[name] = None
         self._reading.append(name)
         self._file, self._lines = name, []
         try:
-            source = path.read_text(encoding="utf-8")
+            source = content.decode()
             self._lines = source.splitlines()
             self._statements(self._environment.parse(source).body)
         except UnicodeDecodeError:
@@ -195,7 +193,7 @@ class _Reader:
             with self._scope():
                 self.read(name)
         except TemplateNotFound:
-            near = closest(name, self._environment.list_templates())
+            near = closest(name, sorted(self._environment.files.names))
             self._problem(node.lineno, name, f"no file templates/{name}", suggestion=near)
 
     def _output(self, node: nodes.Node) -> None:

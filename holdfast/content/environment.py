@@ -8,12 +8,13 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import FileSystemLoader, StrictUndefined, pass_context
+from jinja2 import FunctionLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
 from holdfast.audience.people import Attributes, Money
+from holdfast.content.files import TemplateFiles
 from holdfast.content.formats import Formats, Width
 from holdfast.content.scope import FORMATTED_BY, PRINTABLE_TYPES, VISIBLE_TYPES, members
 from holdfast.content.tracking import link_target
@@ -143,8 +144,9 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
     """Templates under `root` read a scope of frozen data and call nothing of ours but filters."""
 
     def __init__(self, root: Path) -> None:
+        self.files = TemplateFiles(root)
         super().__init__(
-            loader=FileSystemLoader(root),
+            loader=FunctionLoader(self.files.load),
             undefined=StrictUndefined,
             autoescape=False,  # every value is escaped where its placeholder is filled; see `record`
             finalize=record,
@@ -154,7 +156,6 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self.root = root
         self.globals = {"range": self.globals["range"]}
         self.filters = {name: self.filters[name] for name in _JINJA_FILTERS} | FILTERS
 

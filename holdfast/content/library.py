@@ -82,9 +82,9 @@ class Library:
     def __init__(
         self, root: Path, brand: Brand, business: Business, tracking: Tracking | None = None
     ) -> None:
-        self.root = root
         self._tracking = tracking
         self.environment = TemplateEnvironment(root)
+        self.files = self.environment.files
         self.business = business
         self._brand = BrandScope(brand.name, brand.postal_address, brand.public_url)
         # Cached as bound functions, so that the caches live and die with the library.
@@ -99,17 +99,11 @@ class Library:
             for suffix in suffixes(kind):
                 yield f"{template}.{kind}{'.' + tag if tag else ''}{suffix}"
 
-    def files(self, template: str, kind: str) -> list[str]:
+    def serving(self, template: str, kind: str) -> list[str]:
         """All files of the template for the kind, in every locale, as paths under the folder, sorted."""
-        path = PurePosixPath(template)
-        name = re.compile(rf"{re.escape(path.name)}\.{re.escape(kind)}(\.[\w-]+)?\.(mjml|html|txt)")
-        folder = self.root / path.parent
-        found = [entry.name for entry in folder.iterdir() if entry.is_file()] if folder.is_dir() else []
-        return sorted(
-            str(path.parent / entry)
-            for entry in found
-            if name.fullmatch(entry) and PurePosixPath(entry).suffix in suffixes(kind)
-        )
+        endings = "|".join(map(re.escape, suffixes(kind)))
+        name = re.compile(rf"{re.escape(f'{template}.{kind}')}(\.[\w-]+)?({endings})")
+        return sorted(filter(name.fullmatch, self.files.names))
 
     def needs(self, template: str, kind: str) -> Needs:
         """Which facts about customers the template's files for the kind read."""
@@ -120,7 +114,7 @@ class Library:
         return self._analysis(template, kind)[1]
 
     def _analyse(self, template: str, kind: str) -> tuple[Needs, list[str]]:
-        found: list[Analysis] = [analyse(self.environment, name) for name in self.files(template, kind)]
+        found: list[Analysis] = [analyse(self.environment, name) for name in self.serving(template, kind)]
         needs = Needs()
         for analysis in found:
             needs |= analysis.needs
@@ -129,7 +123,7 @@ class Library:
     def _choose(self, template: str, kind: str, locale: str | None) -> TemplateFile:
         """The file that serves a customer of this locale best. Raises RenderError when there is none."""
         for name in self.candidates(template, kind, locale):
-            if (self.root / name).is_file():
+            if name in self.files.names:
                 return self.open(name)
         raise RenderError(
             f"no template {template} for {kind} and locale {locale or 'none'}",
@@ -224,8 +218,8 @@ class Library:
         place = f"templates/{file.name}"
         for frame, number in traceback.walk_tb(error.__traceback__):
             path = Path(frame.f_code.co_filename)
-            if path.is_relative_to(self.root):  # the template's own code, with Jinja's line numbers
-                name = path.relative_to(self.root).as_posix()
+            if path.is_relative_to(self.files.root):  # the template's own code, with Jinja's line numbers
+                name = path.relative_to(self.files.root).as_posix()
                 line = self.environment.get_template(name).get_corresponding_lineno(number)
                 place = f"templates/{name}:{line}"
         known = isinstance(error, (RenderError, UndefinedError, SecurityError))

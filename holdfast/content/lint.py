@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from html.parser import HTMLParser
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from holdfast.audience.lifecycle import Stage
 from holdfast.audience.people import Person
@@ -45,14 +45,14 @@ def lint_templates(
     problems: set[Problem] = set()
     for place, template, channels, occasion in _uses(campaign):
         for kind in sorted({kinds[channel] for channel in channels if channel in kinds}):
-            names = library.files(template, kind)
+            names = library.serving(template, kind)
             if not set(names) & set(library.candidates(template, kind, None)):
                 problems.add(_missing(library, template, kind, place, campaign, document))
             for name in names:
                 problems.update(_file_problems(library, name, kind, occasion, sure_of))
     for place, post, channel in _posts(campaign):
         if channel in kinds:
-            names = library.files(post.template, kinds[channel])
+            names = library.serving(post.template, kinds[channel])
             if not set(names) & set(library.candidates(post.template, kinds[channel], None)):
                 problems.add(_missing(library, post.template, kinds[channel], place, campaign, document))
             for name in names:
@@ -117,16 +117,17 @@ def _missing(
 ) -> Problem:
     tried = [f"templates/{name}" for name in library.candidates(template, kind, None)]
     what = f"there is no template {template} for {kind}"
-    suggestion = closest(template, _templates(library.root, kind))
+    suggestion = closest(template, _templates(library, kind))
     if document is not None:
         return document.problem(place, what, expected=" or ".join(tried), suggestion=suggestion)
     return Problem(f"campaigns/{campaign.campaign}.yaml", 0, 0, what, " or ".join(tried), suggestion)
 
 
-def _templates(root: Path, kind: str) -> list[str]:
+def _templates(library: Library, kind: str) -> list[str]:
     """The names of all templates that have a file for the kind."""
-    paths = (path.relative_to(root) for ending in suffixes(kind) for path in root.rglob(f"*.{kind}*{ending}"))
-    return sorted({str(path.parent / path.name.split(".")[0]) for path in paths})
+    paths = map(PurePosixPath, library.files.names)
+    of_kind = (path for path in paths if path.suffix in suffixes(kind) and f".{kind}" in path.name)
+    return sorted({str(path.parent / path.name.split(".")[0]) for path in of_kind})
 
 
 def _file_problems(
@@ -220,7 +221,7 @@ def _wrong_tags(source: str) -> list[tuple[str, str, str]]:
 def _tag_problem(library: Library, name: str, needle: str, what: str, suggestion: str) -> Problem:
     """At the first line that has the tag, in the file or in one that it includes."""
     for file in _analysis(library, name).files:
-        for number, line in enumerate((library.root / file).read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(library.files.read(file).decode().splitlines(), 1):
             column = line.find(needle)
             if column >= 0:
                 return Problem(f"templates/{file}", number, column + 1, what, "", suggestion, line)

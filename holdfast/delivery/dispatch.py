@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Lock
@@ -178,9 +178,10 @@ class _Chunk:
         """Sends the batches by so many threads; what one of them raises ends all that have not begun."""
         with ThreadPoolExecutor(at_once, thread_name_prefix=self.route.channel) as pool:
             try:
-                for call in [pool.submit(self._send_batch, batch) for batch in batches]:
+                for call in as_completed([pool.submit(self._send_batch, batch) for batch in batches]):
                     call.result()
             except BaseException:
+                self.is_over = True  # for those, too, who wait for their turn
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
@@ -241,10 +242,14 @@ class _Chunk:
             return
         self._keep_lease()
         self.pace.take(len(batch))
+        if self.is_over:
+            self.pace.give_back(len(batch))
+            return
         attempt_id, states = self.begin([rendered.id for rendered in batch])
         self._count("skipped", sum(state == "skipped" for state in states.values()))
         self._count("deferred", sum(state == "planned" for state in states.values()))
         going = [rendered for rendered in batch if states.get(rendered.id) == "sending"]
+        self.pace.give_back(len(batch) - len(going))
         if not going:
             self._look_whether_it_is_over()
             return
@@ -255,9 +260,11 @@ class _Chunk:
                     f"channel {self.route.channel!r} gave {len(outcomes)} outcomes for {len(going)} messages"
                 )
         except BatchRefused:
+            self.pace.give_back(len(going))
             self._bisect(attempt_id, going)
         except ChannelUnavailable:
             self._settle(attempt_id, [Settled(rendered.id, "planned") for rendered in going])
+            self.pace.give_back(len(going))
             guard.check_calls(self.ws, self.run, self.route.channel)
             raise
         except Exception:
@@ -270,11 +277,14 @@ class _Chunk:
                 attempt_id,
                 [_settled(rendered, outcome, now) for rendered, outcome in zip(going, outcomes, strict=True)],
             )
+            self.pace.give_back(sum(isinstance(outcome, Retry) for outcome in outcomes))
             self._heed(outcomes)
+            if any(isinstance(outcome, Rejected) for outcome in outcomes):
+                guard.check_rates(self.ws, self.run)
 
     def _heed(self, outcomes: Sequence[Outcome]) -> None:
         """A call that came to nothing: rests as its provider asked, else longer with each in a row."""
-        if not all(isinstance(outcome, Retry | InDoubt) for outcome in outcomes):
+        if not all(map(_came_to_nothing, outcomes)):
             return
         if pauses := [outcome.after for outcome in outcomes if isinstance(outcome, Retry) and outcome.after]:
             self.pace.rest(max(pauses))
@@ -307,14 +317,14 @@ class _Chunk:
     def _begin(self, batches: Sequence[Sequence[int]]) -> list[Begun]:
         return ledger.begin_sending(
             self.ws.database,
-            self.run.id,
+            self.run,
             batches,
             self.owner,
             route=self.route,
             purpose=self.campaign.purpose,
             cap=self.ws.send_policy(self.campaign).cap,
             length=self.lease,
-            now=self.clock(),
+            clock=self.clock,
         )
 
     def _end(self, calls: Sequence[Ended]) -> list[None]:
@@ -328,17 +338,23 @@ class _Chunk:
             self.renewed_at = self.clock()
 
 
+def _came_to_nothing(outcome: Outcome) -> bool:
+    return isinstance(outcome, InDoubt) or (isinstance(outcome, Retry) and not outcome.of_recipient)
+
+
 def _settled(rendered: _Rendered, outcome: Outcome, now: datetime) -> Settled:
     """What an outcome makes of a message in the ledger."""
     match outcome:
         case Accepted(provider_id):
-            return Settled(rendered.id, "accepted", provider_id=provider_id or None)
+            # NUL is no text to PostgreSQL.
+            return Settled(rendered.id, "accepted", provider_id=provider_id.replace("\0", "") or None)
         case Rejected(reason):
             return Settled(rendered.id, "rejected", reason.value)
-        case Retry(after):
+        case Retry(after, of_recipient=asked):
             due_at = next_try(rendered.attempts + 1, after, now)
             if due_at is None:
-                return Settled(rendered.id, "rejected", RejectReason.RETRIES_EXHAUSTED.value)
-            return Settled(rendered.id, "planned", due_at=due_at)
+                exhausted = RejectReason.RETRIES_EXHAUSTED.value
+                return Settled(rendered.id, "rejected", exhausted, is_of_recipient=asked)
+            return Settled(rendered.id, "planned", due_at=due_at, is_of_recipient=asked)
         case InDoubt():
             return Settled(rendered.id, "in_doubt", Reason.NO_ANSWER)

@@ -13,20 +13,41 @@ from holdfast.store import runs
 from holdfast.store.approvals import Files
 from holdfast.store.runs import Run
 
+# What it says of whom a campaign reaches, when, and what they read; the campaign's channels beside it.
 _OF_THE_PROJECT: Any = {
-    "brand": True, "business": True, "lifecycle": True, "global_holdout": True, "defaults": {"send"}
-}  # fmt: skip
+    "brand": True,
+    "business": True,
+    "lifecycle": True,
+    "global_holdout": True,
+    "defaults": {"send"},
+    "web": {"track_opens", "track_clicks"},
+}
 
 
 def files_of(ws: Workspace, name: str) -> Files:
-    """The campaign's files as they are now: what a plan is approved with, and an edit of which voids it."""
+    """The campaign's files as this process has read them: what a plan is approved with, and an edit of which
+    voids it."""
     text, campaign = ws.source(name).text, ws.campaign(name)
-    digests = _template_digests(ws, campaign) | _shared_digests(ws, campaign)
+    digests = {f"templates/{file}": _digest(ws.library.files.read(file)) for file in _templates(ws, campaign)}
+    digests |= _shared_digests(ws, campaign)
     holdout = ws.entry_plan(campaign).holdout if campaign.is_marketing else None
     return Files(runs.version_of(text, digests), text, digests, holdout)
 
 
-def _template_digests(ws: Workspace, campaign: Campaign) -> dict[str, str]:
+def refuse_edited(ws: Workspace, run: Run) -> None:
+    """Raises RunError for an approved run whose files are not those that it was approved with: as this
+    process has them, and as they are on the disk."""
+    if run.approved_hash is None:
+        return
+    ours = _templates(ws, ws.campaign(run.campaign))
+    if run.version != files_of(ws, run.campaign).version or ws.library.files.are_edited(ours):
+        raise RunError(
+            f"campaign {run.campaign!r} was edited after the plan of {run.occurrence!r} was approved",
+            hint=f"its new plan wants approval: holdfast run {run.campaign} --resume",
+        )
+
+
+def _templates(ws: Workspace, campaign: Campaign) -> list[str]:
     names = {
         file
         for step in campaign.sends
@@ -40,28 +61,25 @@ def _template_digests(ws: Workspace, campaign: Campaign) -> dict[str, str]:
         for channel in post.post
         for file in ws.library.sources(post.template, ws.channels.describe(channel).kind)
     }
-    return {f"templates/{name}": _digest((ws.library.root / name).read_bytes()) for name in sorted(names)}
+    return sorted(names)
 
 
 def _shared_digests(ws: Workspace, campaign: Campaign) -> dict[str, str]:
-    """Of what all campaigns share: the segments that this one names, and what the project's file says of whom
-    they reach, when, and what they read."""
+    """Of what campaigns share: the segments that this one names, and what it uses of holdfast.yaml."""
     rules = [campaign.audience, *(step.if_ for step in campaign.sends if step.if_ is not None)]
     named = {part.segment for rule in rules for _, part in walk(rule, ws.segments) if part.segment}
     segments = [f"{name}: {ws.segments[name].model_dump_json(by_alias=True)}" for name in sorted(named)]
-    project = ws.project.model_dump_json(include=_OF_THE_PROJECT)
-    digests = {"holdfast.yaml": _digest(project.encode())}
+    # Another adapter, or a channel more, is another plan.
+    ways = [(step.id, route.channel) for step in campaign.sends for route in ws.routes(step)]
+    ways += [(post.id, channel) for post, _ in campaign.posts for channel in post.post]
+    project = [ws.project.model_dump_json(include=_OF_THE_PROJECT)]
+    project += [
+        f"{step} {channel} {ws.project.channels[channel].adapter} {ws.channels.describe(channel).opt_in}"
+        for step, channel in ways
+    ]
+    digests = {"holdfast.yaml": _digest("\n".join(project).encode())}
     return digests | ({"segments.yaml": _digest("\n".join(segments).encode())} if segments else {})
 
 
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def refuse_edited(ws: Workspace, run: Run) -> None:
-    """Raises RunError for an approved run whose files are not those that it was approved with."""
-    if run.approved_hash is not None and run.version != files_of(ws, run.campaign).version:
-        raise RunError(
-            f"campaign {run.campaign!r} was edited after the plan of {run.occurrence!r} was approved",
-            hint=f"its new plan wants approval: holdfast run {run.campaign} --resume",
-        )

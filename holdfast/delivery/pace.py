@@ -75,6 +75,14 @@ class Pace:
         finally:
             self._waiting.remove(n)
 
+    def give_back(self, n: int) -> None:
+        """So many messages, for which a turn was taken, were not: the day's budget has room for others."""
+        for line in self._lines:
+            limits = line.limits()
+            if n and limits.per_day is not None:
+                with self._database.write() as connection:
+                    paces.give_back(connection, line.name, limits, n)
+
     def check(self, n: int = 1) -> None:
         """Raises ChannelResting where `take` would; takes nothing and does not wait."""
         for line in self._lines:
@@ -120,7 +128,8 @@ class Pace:
 
     def _ask(self, line: Line, limits: Limits, n: int, least: int) -> list[float]:
         """Moments that the database gives us, one a message."""
-        with self._database.write() as connection:
+        # Under the project's lock: turns that are given while nobody can begin would all be used at once.
+        with self._database.write(exclusive=True) as connection:
             stretch = paces.take(connection, line.name, limits, n, least, _PATIENCE)
         start = time.monotonic() + stretch.wait.total_seconds()
         return [start + place * stretch.seconds_each for place in range(stretch.n)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-from sqlalchemy import ColumnElement, Exists, and_, case, false, func, not_, true
+from sqlalchemy import ColumnElement, Exists, FromClause, Select, and_, case, false, func, not_, true
 
 from holdfast.audience.conditions import CountComparison, TextComparison
 from holdfast.store.attributes import position_of
@@ -37,6 +37,23 @@ def negated(condition: ColumnElement[bool]) -> ColumnElement[bool]:
 def compare(value: ColumnElement[Any], comparison: CountComparison) -> ColumnElement[bool]:
     """The number compares so; all comparisons hold."""
     return and_(*(OPERATORS[name](value, operand) for name, operand in comparison.comparisons))
+
+
+def at_least(number: int, rows: Select[Any], *outer: FromClause) -> ColumnElement[bool]:
+    """There are so many rows, or more, for one row of `outer`; true or false. Looks no further than that."""
+    nth = rows.with_only_columns(true()).limit(1).offset(number - 1 or None).correlate(*outer)
+    return func.coalesce(nth.scalar_subquery(), false())
+
+
+def compare_count(rows: Select[Any], comparison: CountComparison, *outer: FromClause) -> ColumnElement[bool]:
+    """The number of these rows for one row of `outer` compares so; counted no further than it takes."""
+    match comparison.comparisons:
+        case (("gte" | "gt" as name, operand),) if (least := operand + (name == "gt")) > 0:
+            return at_least(least, rows, *outer)
+        case (("lt" | "lte" as name, operand),) if (least := operand + (name == "lte")) > 0:
+            return not_(at_least(least, rows, *outer))
+    count = rows.with_only_columns(func.count()).correlate(*outer)
+    return compare(count.scalar_subquery(), comparison)
 
 
 def compare_text(value: ColumnElement[Any], comparison: TextComparison) -> ColumnElement[bool]:

@@ -1,8 +1,9 @@
 """A segment rule as SQL: one condition on customers and their rollup, equal on SQLite and PostgreSQL.
 
-Every look at another table is an index search for the one customer, so that a statement over a slice of
-customers costs what the slice costs, and is spared where the rollup already says no. NULL may stand for false
-inside, but not under a `not`: bare comparisons let a database come to the customers by way of their rollup.
+Every look at another table is an index search for the one customer, no further than the row that decides, so
+that a statement over a slice of customers costs what the slice costs; it is spared where the rollup knows.
+NULL may stand for false inside, but not under a `not`: bare comparisons let a database come to the customers
+by way of their rollup.
 """
 
 from __future__ import annotations
@@ -43,7 +44,15 @@ from holdfast.store.attributes import (
     attribute_type,
     position_of,
 )
-from holdfast.store.comparisons import OPERATORS, compare, compare_text, compare_text_by, known, negated
+from holdfast.store.comparisons import (
+    OPERATORS,
+    at_least,
+    compare_count,
+    compare_text,
+    compare_text_by,
+    known,
+    negated,
+)
 from holdfast.store.contact import consents_to
 from holdfast.store.order_conditions import (
     bought,
@@ -195,8 +204,7 @@ def _event(event: EventCondition, context: RuleContext) -> ColumnElement[bool]:
         conditions.append(events.c.occurred_at > context.ago(event.within))
     if event.count.comparisons == (("gte", 1),):
         return exists().where(*conditions).correlate(customers)
-    count = select(func.count()).select_from(events).where(*conditions).correlate(customers).scalar_subquery()
-    return compare(count, event.count)
+    return compare_count(select(literal(1)).select_from(events).where(*conditions), event.count, customers)
 
 
 def _reachable(kind: str, context: RuleContext) -> ColumnElement[bool]:
@@ -209,8 +217,8 @@ def _reachable(kind: str, context: RuleContext) -> ColumnElement[bool]:
         )
         .correlate(addresses)
     )
-    return (
-        exists()
-        .where(addresses.c.customer_id == customers.c.id, addresses.c.kind == kind, not_(suppressed))
-        .correlate(customers)
+    # Not EXISTS: PostgreSQL would group everybody's addresses, and look customers up in no order.
+    usable = select(literal(1)).where(
+        addresses.c.customer_id == customers.c.id, addresses.c.kind == kind, not_(suppressed)
     )
+    return at_least(1, usable, customers)

@@ -15,6 +15,7 @@ from sqlalchemy import (
     FromClause,
     Text,
     and_,
+    bindparam,
     case,
     false,
     func,
@@ -67,18 +68,34 @@ def consents_to(
     return func.coalesce(latest, true() if purpose == "transactional" and not opt_in else false())
 
 
+def between(customer_id: ColumnElement[int], low: int, high: int) -> ColumnElement[bool]:
+    """A customer of the slice, `low` < id <= `high`."""
+    # Written out: the same statement slice after slice is prepared, and then planned for bounds not known.
+    least, most = (bindparam(None, value, BigInteger, literal_execute=True) for value in (low, high))
+    return and_(customer_id > least, customer_id <= most)
+
+
 def join_contact(
-    source: FromClause, customer_id: ColumnElement[int], routes: Sequence[Route], purpose: str, at: Moment
+    source: FromClause,
+    customer_id: ColumnElement[int],
+    routes: Sequence[Route],
+    purpose: str,
+    at: Moment,
+    slice_: tuple[int, int] | None = None,
 ) -> tuple[FromClause, dict[str, ColumnElement[str]]]:
-    """The source joined to addresses and suppressions; for each kind why it cannot be used (NULL: can)."""
+    """The source joined to addresses and suppressions; for each kind why it cannot be used (NULL: can).
+
+    `slice_`: the customers are between these; so no more addresses are read.
+    """
     problems: dict[str, ColumnElement[str]] = {}
     strict = {route.kind for route in routes if route.opt_in}
     for number, kind in enumerate(dict.fromkeys(route.kind for route in routes)):
         address = addresses.alias(f"address_{number}")
         suppression = suppressions.alias(f"suppression_{number}")
-        source = source.outerjoin(
-            address, and_(address.c.customer_id == customer_id, address.c.kind == kind)
-        ).outerjoin(
+        theirs = [address.c.customer_id == customer_id, address.c.kind == kind]
+        if slice_ is not None:
+            theirs.append(between(address.c.customer_id, *slice_))
+        source = source.outerjoin(address, and_(*theirs)).outerjoin(
             suppression,
             and_(
                 suppression.c.kind == kind,

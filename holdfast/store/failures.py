@@ -5,10 +5,10 @@ What a guard judges is counted from the attempts since it last stopped the run: 
 
 from __future__ import annotations
 
-from itertools import takewhile
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, literal_column, or_, select
 
 from holdfast.channel import RejectReason, ResponseKind
 from holdfast.tables import attempts, messages, responses, runs
@@ -21,8 +21,8 @@ _HAS_FAILED = or_(
 )
 
 
-# More calls of a run are seldom out together on one channel.
-_OUT_AT_ONCE = 32
+# Calls that are looked at in one statement.
+_PAGE = 500
 
 
 class FailedCalls(NamedTuple):
@@ -48,13 +48,29 @@ class Sent(NamedTuple):
 
 
 def failed_in_a_row(connection: Connection, run_id: int, channel: str, most: int) -> FailedCalls:
-    """The run's latest calls on the channel, back to the last that took or refused a message.
+    """The run's latest calls on the channel, back to the last that was answered about a message: it was
+    taken, or refused, or its recipient wants it later. Counted up to `most`.
 
     Calls that were out at once are one in the row: a moment's failure meets them all. Those that still are
-    do not count, nor do those of a refused batch that was halved. Of large numbers only `most` are sure.
+    do not count, nor do those of a refused batch that was halved.
     """
-    latest = connection.execute(
+    calls, in_doubt, retried, began = 0, 0, 0, None
+    for call in _latest_calls(connection, run_id, channel):
+        if call.taken or not call.in_doubt + call.retried:
+            break
+        in_doubt, retried = in_doubt + call.in_doubt, retried + call.retried
+        if began is None or call.finished_at <= began:
+            calls, began = calls + 1, call.started_at
+            if calls == most:
+                break
+    return FailedCalls(calls, in_doubt, retried)
+
+
+def _latest_calls(connection: Connection, run_id: int, channel: str) -> Iterator[Row[Any]]:
+    """The run's calls on the channel that are over and judged, the latest first."""
+    page = (
         select(
+            attempts.c.id,
             (attempts.c.accepted + attempts.c.rejected).label("taken"),
             attempts.c.in_doubt,
             attempts.c.retried,
@@ -68,14 +84,12 @@ def failed_in_a_row(connection: Connection, run_id: int, channel: str, most: int
             attempts.c.id > _judged_after(run_id),
         )
         .order_by(attempts.c.id.desc())
-        .limit(most * _OUT_AT_ONCE)
-    ).all()
-    failed = list(takewhile(lambda call: call.taken == 0, latest))
-    calls, began = 0, None
-    for call in failed:
-        if began is None or call.finished_at <= began:
-            calls, began = calls + 1, call.started_at
-    return FailedCalls(calls, sum(call.in_doubt for call in failed), sum(call.retried for call in failed))
+        .limit(_PAGE)
+    )
+    found = connection.execute(page).all()
+    while found:
+        yield from found
+        found = connection.execute(page.where(attempts.c.id < found[-1].id)).all()
 
 
 def count_came_back(connection: Connection, run_id: int) -> CameBack:

@@ -25,7 +25,7 @@ class GroupCommit(Generic[Given, Answer]):
         self._waiting: deque[tuple[Given, Future[Answer]]] = deque()
 
     def __call__(self, given: Given) -> Answer:
-        """Returns when it is written, by whomever. Raises what the write raised, in all who took part."""
+        """Returns when it is written, by whomever; raises what its write raised."""
         answer = Future[Answer]()
         self._waiting.append((given, answer))
         with self._turn:
@@ -36,11 +36,19 @@ class GroupCommit(Generic[Given, Answer]):
     def _write_next(self) -> None:
         # None but who has the turn takes away: there are at least so many.
         group = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._most))]
+        self._serve(group)
+
+    def _serve(self, group: Sequence[tuple[Given, Future[Answer]]]) -> None:
         try:
-            answers = self._write([given for given, _ in group])
+            answers = list(zip(group, self._write([given for given, _ in group]), strict=True))
         except BaseException as error:
-            for _, answer in group:
-                answer.set_exception(error)
+            if len(group) > 1 and isinstance(error, Exception):
+                # One of them may be to blame: each is written, or fails, for itself.
+                for one in group:
+                    self._serve([one])
+            else:
+                for _, answer in group:
+                    answer.set_exception(error)
         else:
-            for (_, answer), written in zip(group, answers, strict=True):
+            for (_, answer), written in answers:
                 answer.set_result(written)

@@ -7,11 +7,11 @@ what it returns is what happened.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -43,7 +43,10 @@ from holdfast.channel import RejectReason
 from holdfast.settings import Cap
 from holdfast.store.contact import Route, because, first_usable, join_contact, over_cap, why_none
 from holdfast.store.database import Database, database_now, packed, rows_of
-from holdfast.tables import UtcTime, addresses, attempts, messages, runs, to_microseconds
+from holdfast.tables import UtcTime, addresses, attempts, campaign_versions, messages, runs, to_microseconds
+
+if TYPE_CHECKING:
+    from holdfast.store.runs import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,8 @@ class Settled:
     reason: str | None = None
     provider_id: str | None = None
     due_at: datetime | None = None
+    # Of a message that was not taken: whoever it is for asks for time, and not the provider.
+    is_of_recipient: bool = False
 
 
 class Begun(NamedTuple):
@@ -187,7 +192,7 @@ def renew(database: Database, owner: str, length: timedelta) -> None:
 
 def begin_sending(
     database: Database,
-    run_id: int,
+    run: Run,
     batches: Sequence[Sequence[int]],
     owner: str,
     *,
@@ -195,20 +200,22 @@ def begin_sending(
     purpose: str,
     cap: Cap | None,
     length: timedelta,
-    now: datetime,
+    clock: Callable[[], datetime],
 ) -> list[Begun]:
     """Sets `sending` what may go out at this moment, in one call for each batch of ids.
 
-    Judged under the project-wide lock, in one UPDATE: the lease is still ours, the run is running, the
-    window is open, and consent, address, suppression and cap permit. Only what comes back as `sending`
-    may be sent; the rest is `skipped` with its reason, or `planned` again. A message that is missing from
-    the answer is no longer ours. Committed when this returns.
+    Judged under the project-wide lock, in one UPDATE: the lease is still ours, the run is running and by the
+    same files, the window is open, and consent, address, suppression and cap permit. Only what comes back as
+    `sending` may be sent; the rest is `skipped` with its reason, or `planned` again. A message that is
+    missing from the answer is not, or no longer, that call's. Committed when this returns.
     """
     with database.write(exclusive=True) as connection:
+        # Asked under the lock: a no that was written while we waited for it is of before this moment.
+        now = clock()
         attempt_ids = connection.execute(
             insert(attempts).returning(attempts.c.id, sort_by_parameter_order=True),
             [
-                {"run_id": run_id, "channel": route.channel, "messages": len(ids), "started_at": now}
+                {"run_id": run.id, "channel": route.channel, "messages": len(ids), "started_at": now}
                 for ids in batches
             ],
         ).scalars().all()  # fmt: skip
@@ -218,13 +225,22 @@ def begin_sending(
             {
                 "given": packed((id_, attempt_id) for attempt_id, ids in calls for id_ in ids),
                 "owner": owner,
+                "version": run.version,
                 "now": now,
                 "length": _microseconds(length),
             },
         )
-        states: dict[int, str] = dict(rows.tuples().all())
+        found = {row.id: row for row in rows}
         begun = [
-            Begun(attempt_id, {id_: states[id_] for id_ in ids if id_ in states}) for attempt_id, ids in calls
+            Begun(
+                attempt_id,
+                {
+                    id_: found[id_].state
+                    for id_ in ids
+                    if id_ in found and (found[id_].state != "sending" or found[id_].attempt_id == attempt_id)
+                },
+            )
+            for attempt_id, ids in calls
         ]
         # No call is made: whether a run has begun to send is told by its attempts.
         if unused := [call.attempt_id for call in begun if "sending" not in call.states.values()]:
@@ -235,14 +251,18 @@ def begin_sending(
 # Kept: SQLAlchemy takes longer to build these statements than the database to run them for a batch.
 @lru_cache(maxsize=64)
 def _beginning(is_sqlite: bool, route: Route, purpose: str, cap: Cap | None) -> ReturningUpdate[Any]:
-    """The statement of `begin_sending`; binds given (ids with their attempts), owner, now and length."""
+    """The statement of `begin_sending`; binds given (ids and their attempts), owner, version, now, length."""
     now, owner = bindparam("now", type_=UtcTime), bindparam("owner", type_=Text)
     given = rows_of(
         bindparam("given", type_=Text), is_sqlite, {"id": BigInteger(), "attempt_id": BigInteger()}
     )
     candidate = messages.alias("candidate")
+    of_run = runs.join(campaign_versions, campaign_versions.c.id == runs.c.version_id)
+    goes_on = and_(runs.c.state == "running", campaign_versions.c.digest == bindparam("version", type_=Text))
+    # Of a customer's messages in one statement a cap cannot count those that it lets through.
+    nth = func.row_number().over(partition_by=candidate.c.customer_id, order_by=candidate.c.id)
     source, problems = join_contact(
-        candidate.join(given, given.c.id == candidate.c.id).join(runs, runs.c.id == candidate.c.run_id),
+        candidate.join(given, given.c.id == candidate.c.id).join(of_run, runs.c.id == candidate.c.run_id),
         candidate.c.customer_id,
         [route],
         purpose,
@@ -253,10 +273,11 @@ def _beginning(is_sqlite: bool, route: Route, purpose: str, cap: Cap | None) -> 
             candidate.c.id,
             given.c.attempt_id,
             case(
-                (runs.c.state != "running", literal("stopped")),
+                (~goes_on, literal("stopped")),
                 (candidate.c.closes_at <= now, literal("closed")),
                 (why_none([route], problems).is_not(None), why_none([route], problems)),
                 (over_cap(candidate.c.customer_id, cap, now), because(Reason.CAPPED)),
+                *([(nth > 1, literal("later"))] if cap else []),
                 else_=null(),
             ).label("verdict"),
         )
@@ -265,7 +286,7 @@ def _beginning(is_sqlite: bool, route: Route, purpose: str, cap: Cap | None) -> 
         .cte("judged")
         .prefix_with("MATERIALIZED")
     )
-    go, wait = judged.c.verdict.is_(None), judged.c.verdict.in_(("stopped", "closed"))
+    go, wait = judged.c.verdict.is_(None), judged.c.verdict.in_(("stopped", "closed", "later"))
     expiry = database_now() + bindparam("length", type_=BigInteger)
     return (
         update(messages)
@@ -280,7 +301,7 @@ def _beginning(is_sqlite: bool, route: Route, purpose: str, cap: Cap | None) -> 
             lease_owner=case((go, owner), else_=null()),
             lease_expires_at=case((go, expiry), else_=null()),
         )
-        .returning(messages.c.id, messages.c.state)
+        .returning(messages.c.id, messages.c.state, messages.c.attempt_id)
     )
 
 
@@ -384,7 +405,10 @@ def _counted(call: Ended, now: datetime) -> dict[str, Any]:
 
 
 def _counted_as(outcome: Settled) -> str:
-    """A message that is given up was not refused by the call: it was not taken, like those tried again."""
+    """A message that is given up was not refused by the call: it was not taken, like those tried again. What
+    its recipient asks for says nothing of the call."""
+    if outcome.is_of_recipient:
+        return "recipient"
     return "planned" if outcome.reason == RejectReason.RETRIES_EXHAUSTED.value else outcome.state
 
 

@@ -1,7 +1,7 @@
 """What customers bought, as SQL: by the rollup where it knows, else by a look at their orders.
 
-Facts over all orders are columns of the rollup. A window is looked at only for customers whose rollup knows
-of orders in it, through their index.
+Facts over all orders are columns of the rollup, which also knows whether the last two orders are in a window.
+A window is looked at for more than that only where the rollup knows of orders in it, through their index.
 """
 
 from __future__ import annotations
@@ -16,25 +16,32 @@ from sqlalchemy import BigInteger, ColumnElement, and_, case, false, func, liter
 
 from holdfast.audience.conditions import OrderContent, OrderCount, OrderMoment, OrderValue, StageComparison
 from holdfast.audience.lifecycle import Stage
-from holdfast.store.comparisons import OPERATORS, compare
+from holdfast.store.comparisons import OPERATORS, at_least, compare, compare_count, negated
 from holdfast.store.rule_context import RuleContext
 from holdfast.tables import customers, order_lines, orders, profiles
 
 
 def order_count(comparison: OrderCount, context: RuleContext) -> ColumnElement[bool]:
     """How many orders, in all or in the window."""
-    of_none = _holds_for_nothing(comparison)
+    of_none = _holds_for(0, comparison)
     if comparison.within is None:
         return _of_facts(
             lambda facts: compare(facts.order_count, comparison), context, without_orders=of_none
         )
-    count = _of_orders(func.count(), context, within=comparison.within)
-    return _of_window(compare(count, comparison), comparison.within, context, without_orders=of_none)
+    since = context.ago(comparison.within)
+    if of_latest_two := _of_latest_two(comparison):
+        found = _of_facts(
+            lambda facts: of_latest_two(facts.last_order_at > since, facts.previous_order_at > since), context
+        )
+    else:
+        rows = select(literal(1)).select_from(orders).where(*_qualifying(context, comparison.within))
+        found = compare_count(rows, comparison, customers, profiles)
+    return _of_window(found, comparison.within, context, without_orders=of_none)
 
 
 def order_value(comparison: OrderValue, context: RuleContext) -> ColumnElement[bool]:
     """The sum of the orders, in all or in the window."""
-    of_none, digits = _holds_for_nothing(comparison), context.currency_digits
+    of_none, digits = _holds_for(0, comparison), context.currency_digits
     if comparison.within is None:
         return _of_facts(
             lambda facts: _value(facts.total, comparison, digits), context, without_orders=of_none
@@ -50,7 +57,8 @@ def first_order(moment: OrderMoment, context: RuleContext) -> ColumnElement[bool
 
 def last_order(moment: OrderMoment, context: RuleContext) -> ColumnElement[bool]:
     """When the last order was."""
-    return _of_facts(lambda facts: _moment(facts.last_order_at, moment, context), context)
+    found = _of_facts(lambda facts: _moment(facts.last_order_at, moment, context), context)
+    return found if moment.within is None else _of_window(found, moment.within, context)
 
 
 def bought(what: ColumnElement[Any], content: OrderContent, context: RuleContext) -> ColumnElement[bool]:
@@ -58,16 +66,16 @@ def bought(what: ColumnElement[Any], content: OrderContent, context: RuleContext
     # Not EXISTS: PostgreSQL would rather read the orders of all customers, and join them.
     found = and_(
         *(
-            select(orders.c.id)
-            .where(
-                *_qualifying(context, content.within),
-                order_lines.c.order_id == orders.c.id,
-                what.in_(operand if name == "in" else [operand]),
+            at_least(
+                1,
+                select(orders.c.id).where(
+                    *_qualifying(context, content.within),
+                    order_lines.c.order_id == orders.c.id,
+                    what.in_(operand if name == "in" else [operand]),
+                ),
+                customers,
+                profiles,
             )
-            .limit(1)
-            .correlate(customers, profiles)
-            .scalar_subquery()
-            .is_not(None)
             for name, operand in content.comparisons
         )
     )
@@ -123,7 +131,8 @@ def _of_facts(
     # An order may come in while slices of a run are planned: the rollup has seen it, the run must not.
     last = profiles.c.last_order_at
     found = or_(and_(last <= context.now, condition(_ROLLED_UP)), and_(last > context.now, from_orders))
-    return or_(last.is_(None), found) if without_orders else found
+    # Said in so many words: through the OR, SQLite does not see that it can begin with the rollup.
+    return or_(last.is_(None), found) if without_orders else and_(last.is_not(None), found)
 
 
 def _of_window(
@@ -166,8 +175,32 @@ def _qualifying(context: RuleContext, within: timedelta | None) -> list[ColumnEl
     return conditions
 
 
-def _holds_for_nothing(comparison: OrderCount | OrderValue) -> bool:
-    return all(OPERATORS[name](0, operand) for name, operand in comparison.comparisons)
+def _holds_for(number: int, comparison: OrderCount | OrderValue) -> bool:
+    return all(OPERATORS[name](number, operand) for name, operand in comparison.comparisons)
+
+
+def _of_latest_two(comparison: OrderCount) -> _OfLatestTwo | None:
+    """How a number of orders in a window follows from whether the last order is in it, and the one before.
+
+    None: it takes more than that.
+    """
+    none, one, two = (_holds_for(number, comparison) for number in range(3))
+    beyond = {operand + more for _, operand in comparison.comparisons for more in (-1, 0, 1)}
+    if any(_holds_for(number, comparison) is not two for number in beyond if number > 2):
+        return None
+    return _BY_LATEST_TWO.get((none, one, two))
+
+
+_OfLatestTwo = Callable[[ColumnElement[bool], ColumnElement[bool]], ColumnElement[bool]]
+
+# Keys: whether no order will do, one, more.
+_BY_LATEST_TWO: dict[tuple[bool, bool, bool], _OfLatestTwo] = {
+    (False, True, True): lambda last, previous: last,
+    (False, False, True): lambda last, previous: previous,
+    (False, True, False): lambda last, previous: and_(last, negated(previous)),
+    (True, False, False): lambda last, previous: negated(last),
+    (True, True, False): lambda last, previous: negated(previous),
+}
 
 
 def _value(total: ColumnElement[Any], comparison: OrderValue, digits: int) -> ColumnElement[bool]:
@@ -208,7 +241,7 @@ def _at_stage(facts: _Facts, chosen: set[Stage], context: RuleContext) -> Column
     ranges: dict[Stage, ColumnElement[bool]] = {
         Stage.NEVER_PURCHASED: last.is_(None),
         Stage.LAPSED: last < lapsed,
-        Stage.AT_RISK: and_(last >= lapsed, last < at_risk),
+        Stage.AT_RISK: last < at_risk if Stage.LAPSED in chosen else and_(last >= lapsed, last < at_risk),
     }
     found = [condition for stage, condition in ranges.items() if stage in chosen]
     if others := sorted(chosen - set(ranges)):

@@ -139,6 +139,13 @@ def take(
     return stretch
 
 
+def give_back(connection: Connection, name: str, limits: Limits, n: int) -> None:
+    """Takes n messages off what is given today, where it is still that day."""
+    given, now = _locked(connection, name)
+    if given.day == given.at(now, limits).day:
+        _write(connection, name, replace(given, today=max(given.today - n, 0)))
+
+
 def rest(connection: Connection, name: str, after: timedelta) -> None:
     """Gives nothing to anybody for so long, at most a day."""
     given, now = _locked(connection, name)

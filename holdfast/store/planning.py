@@ -39,7 +39,7 @@ from holdfast.audience.reasons import Reason
 from holdfast.audience.rules import Rule
 from holdfast.campaign.models import Campaign, Step
 from holdfast.settings import Cap
-from holdfast.store.contact import Route, because, first_usable, join_contact, over_cap, why_none
+from holdfast.store.contact import Route, because, between, first_usable, join_contact, over_cap, why_none
 from holdfast.store.conversions import meets_goal
 from holdfast.store.segments import RuleContext, compile_filter, compile_rule, draw_expression
 from holdfast.store.staging import stage, staging_table
@@ -96,7 +96,9 @@ def entries(plan: EntryPlan, context: RuleContext, at: datetime, low: int, high:
         .where(enrollments.c.campaign == campaign.campaign, enrollments.c.customer_id == customers.c.id)
         .scalar_subquery()
     )
-    source: FromClause = customers.outerjoin(profiles, profiles.c.customer_id == customers.c.id).outerjoin(
+    # Bounds for the rollup too: PostgreSQL does not carry them over, and would read all of it for each slice.
+    rollup = and_(profiles.c.customer_id == customers.c.id, between(profiles.c.customer_id, low, high))
+    source: FromClause = customers.outerjoin(profiles, rollup).outerjoin(
         before,
         and_(
             before.c.campaign == campaign.campaign,
@@ -104,7 +106,7 @@ def entries(plan: EntryPlan, context: RuleContext, at: datetime, low: int, high:
             before.c.entry == latest_entry,
         ),
     )
-    source, problems = join_contact(source, customers.c.id, plan.routes, campaign.purpose, at)
+    source, problems = join_contact(source, customers.c.id, plan.routes, campaign.purpose, at, (low, high))
     # Materialised: else each look-up would be evaluated once for every expression that uses it.
     found = (
         select(
@@ -116,7 +118,7 @@ def entries(plan: EntryPlan, context: RuleContext, at: datetime, low: int, high:
             *(problem.label(f"problem_{kind}") for kind, problem in problems.items()),
         )
         .select_from(source)
-        .where(compile_filter(campaign.audience, context), customers.c.id > low, customers.c.id <= high)
+        .where(compile_filter(campaign.audience, context), between(customers.c.id, low, high))
         .cte("selected")
         .prefix_with("MATERIALIZED")
     )

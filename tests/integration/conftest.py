@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import delete, func, insert, select
@@ -16,11 +16,13 @@ from holdfast.campaign.models import Campaign
 from holdfast.channel import Capabilities, Channel
 from holdfast.content.library import Library
 from holdfast.delivery import Source, Workspace, advance, dispatch_chunk, due, enroll, open_run, settle
-from holdfast.settings import Project
+from holdfast.settings import ChannelConfig, Project
 from holdfast.store.database import Database
 from holdfast.store.profiles import refresh_profiles
+from holdfast.store.runs import Run, get_run
 from holdfast.tables import addresses, consents, customers, enrollments, messages, orders, paces, suppressions
 from tests.fakes.scripted_channel import ScriptedChannel, ScriptedSettings
+from tests.fakes.scripted_publisher import ScriptedPublisher
 
 SECRET = b"a secret of the tests, 32 bytes."
 NOW = datetime(2026, 6, 3, 12, 0, tzinfo=UTC)
@@ -174,6 +176,36 @@ class Bench:
         }
         self.sources[name] = Source(Campaign.model_validate(written), repr(written))
         return name
+
+    def publisher(self, name: str) -> ScriptedPublisher:
+        """One more channel, which publishes posts."""
+        publisher = ScriptedPublisher(name)
+        self.channels[name] = cast(ScriptedChannel, publisher)
+        self.ws.project.channels[name] = ChannelConfig(adapter="scripted")
+        return publisher
+
+    def edit(self, name: str, text: str) -> None:
+        """Writes a template, and reads all anew, as the next process would."""
+        (self.ws.library.files.root / name).write_text(text)
+        self.read_anew()
+
+    def read_anew(self) -> None:
+        self.ws.library = Library(self.ws.library.files.root, self.ws.project.brand, self.ws.project.business)
+
+    def another_process(self) -> Bench:
+        """The same project, shop and providers, as a process has them that starts now."""
+        library = Library(self.ws.library.files.root, self.ws.project.brand, self.ws.project.business)
+        return replace(self, ws=replace(self.ws, library=library))
+
+    def calls_at_once(self, most: int) -> ScriptedChannel:
+        """The channel `parallel`, of one message a call, with so many calls out together."""
+        channel = ScriptedChannel("parallel", ScriptedSettings(batch_size=1, concurrency=most))
+        self.channels["parallel"] = channel
+        return channel
+
+    def run_of(self, run_id: int) -> Run:
+        with self.ws.database.read() as connection:
+            return get_run(connection, run_id)
 
     def start(self, name: str = "hello", key: str = "k1") -> int:
         """Opens and enrolls a run; its id."""

@@ -54,7 +54,7 @@ def add_customers(database: Database, count: int) -> None:
 def add_runs(database: Database, *campaigns: str) -> None:
     """One run a campaign, with ids from 1."""
     for id_, campaign in enumerate(campaigns, start=1):
-        version = {"id": id_, "campaign": campaign, "digest": "d", "source": "", "templates": {}}
+        version = {"id": id_, "campaign": campaign, "digest": "d", "source": "", "digests": {}}
         put(database, campaign_versions, [version | {"created_at": NOW}])
         run = {"id": id_, "campaign": campaign, "occurrence": "k", "state": "done", "version_id": id_}
         put(database, runs, [run | {"as_of": NOW, "created_at": NOW}])

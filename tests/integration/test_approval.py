@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -41,8 +41,7 @@ from holdfast.store import approvals, decisions, enrolling, ledger, runs
 from holdfast.store.approvals import PlanHash
 from holdfast.store.ledger import Leased
 from holdfast.tables import messages
-from tests.fakes.scripted_channel import ScriptedChannel, accept_all
-from tests.fakes.scripted_publisher import ScriptedPublisher
+from tests.fakes.scripted_channel import accept_all
 from tests.integration.conftest import NOW, Bench
 
 GUARD = {"approve_above": 10}
@@ -83,8 +82,8 @@ def say_yes(bench: Bench, plan_hash: str, occurrence: str | None = None) -> Run:
 
 
 def edit_template(bench: Bench) -> None:
-    file = bench.ws.library.root / "note.sms.txt"
-    file.write_text(file.read_text() + "{# edited #}")
+    file = bench.ws.library.files.root / "note.sms.txt"
+    bench.edit(file.name, file.read_text() + "{# edited #}")
 
 
 # --- the hash -------------------------------------------------------------------------------------
@@ -160,8 +159,8 @@ def test_over_the_limit_nothing_is_sent_or_published_before_the_plan_is_approved
     bench: Bench, started: Callable[..., Run]
 ) -> None:
     bench.shop.customers(30)
-    bench.channels["wall"] = cast(ScriptedChannel, ScriptedPublisher("wall"))
-    (bench.ws.library.root / "shout.x.txt").write_text("Back in stock")
+    bench.publisher("wall")
+    bench.edit("shout.x.txt", "Back in stock")
     run = started(steps=[STEP, {"id": "shout", "post": ["wall"], "template": "shout"}])
     assert run.state == "awaiting_approval"
     bench.dispatch()
@@ -340,16 +339,15 @@ def test_a_post_is_not_published_by_files_that_were_not_approved(
     bench: Bench, started: Callable[..., Run]
 ) -> None:
     bench.shop.customers(30)
-    wall = ScriptedPublisher("wall")
-    bench.channels["wall"] = cast(ScriptedChannel, wall)
-    text = bench.ws.library.root / "shout.x.txt"
-    text.write_text("Back in stock")
+    wall = bench.publisher("wall")
+    bench.edit("shout.x.txt", "Back in stock")
     run = started(steps=[STEP, {"id": "shout", "post": ["wall"], "template": "shout"}])
     say_yes(bench, hash_of(bench, run))
-    text.write_text("Back in stock!")
+    (bench.ws.library.files.root / "shout.x.txt").write_text("Back in stock!")
     with pytest.raises(RunError, match="was edited after the plan"):
         publish_due(bench.ws, "hello", "test", bench.clock)
     assert (wall.calls, posts_due(bench.ws, "hello", NOW)) == ([], 1)
+    bench.read_anew()
     say_yes(bench, hash_of(bench, ready(bench)))
     publish_due(bench.ws, "hello", "test", bench.clock)
     assert wall.calls == ["Back in stock!"]
@@ -363,7 +361,7 @@ def test_what_was_rendered_before_an_edit_is_not_sent_by_the_approval_after_it(
 
     def edited_meanwhile(batch: Sequence[Message]) -> list[Outcome]:
         bench.sms.script = accept_all
-        (bench.ws.library.root / "note.sms.txt").write_text("{% block body %}Goodbye{% endblock %}")
+        bench.edit("note.sms.txt", "{% block body %}Goodbye{% endblock %}")
         say_yes(bench, hash_of(bench, ready(bench)))
         return accept_all(batch)
 

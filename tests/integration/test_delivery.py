@@ -313,8 +313,8 @@ def test_leases_that_ran_out_go_back_and_what_was_being_sent_is_in_doubt(bench: 
     minute = timedelta(minutes=1)
     leased = ledger.lease(bench.ws.database, run_id, "sms", "lost", 3, minute, NOW)
     ledger.begin_sending(
-        bench.ws.database, run_id, [[leased[0].id]], "lost",
-        route=Route("sms", "sms"), purpose="marketing", cap=None, length=minute, now=NOW,
+        bench.ws.database, bench.run_of(run_id), [[leased[0].id]], "lost",
+        route=Route("sms", "sms"), purpose="marketing", cap=None, length=minute, clock=bench.clock,
     )  # fmt: skip
     assert doubt.reclaim(bench.ws.database) == (0, 0)
     expire_leases(bench)
@@ -347,8 +347,8 @@ def test_a_worker_that_lost_its_lease_sends_nothing(bench: Bench) -> None:
     expire_leases(bench)
     doubt.reclaim(bench.ws.database)
     [(_, states)] = ledger.begin_sending(
-        bench.ws.database, run_id, [[row.id for row in leased]], "slow",
-        route=Route("sms", "sms"), purpose="marketing", cap=None, length=minute, now=NOW,
+        bench.ws.database, bench.run_of(run_id), [[row.id for row in leased]], "slow",
+        route=Route("sms", "sms"), purpose="marketing", cap=None, length=minute, clock=bench.clock,
     )  # fmt: skip
     assert states == {}
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
@@ -28,7 +28,6 @@ from holdfast.errors import ChannelUnavailable, RunError
 from holdfast.store import runs
 from holdfast.store.posts import reclaim_posts
 from holdfast.tables import campaign_versions, from_microseconds, posts
-from tests.fakes.scripted_channel import ScriptedChannel
 from tests.fakes.scripted_publisher import ScriptedPublisher
 from tests.integration.conftest import NOW, Bench
 
@@ -44,8 +43,7 @@ class Killed(BaseException):
 @pytest.fixture
 def wall(bench: Bench, tmp_path: Path) -> ScriptedPublisher:
     """The network `wall` of the bench, and the template `shout` for it."""
-    publisher = ScriptedPublisher("wall")
-    bench.channels["wall"] = cast(ScriptedChannel, publisher)
+    publisher = bench.publisher("wall")
     shout = (
         "{{ brand.name }} & {{ step.id }} of {{ campaign.name }}{% if coupon %}: {{ coupon }}{% endif %}\n"
     )
@@ -126,8 +124,7 @@ def test_posts_are_planned_once_and_not_after_the_audience_was_frozen(
 
 
 def test_each_channel_of_a_post_has_its_own(bench: Bench, wall: ScriptedPublisher) -> None:
-    other = ScriptedPublisher("other")
-    bench.channels["other"] = cast(ScriptedChannel, other)
+    bench.publisher("other")
     wall.script = lambda text: Rejected(RejectReason.CONTENT)
     start(bench, {**SHOUT, "post": ["wall", "other"]}, SEND)
     assert publish(bench) == PublishResult(accepted=1, rejected=1)
@@ -207,8 +204,7 @@ def test_a_channel_that_needs_an_operator_keeps_no_other_from_publishing(
     def closed(text: str) -> Outcome:
         raise ChannelUnavailable("channel 'wall': X does not take the tokens (401)")
 
-    other = ScriptedPublisher("other")
-    bench.channels["other"] = cast(ScriptedChannel, other)
+    bench.publisher("other")
     wall.script = closed
     start(bench, {**SHOUT, "post": ["wall", "other"]}, SEND)
     with pytest.raises(ChannelUnavailable, match="does not take the tokens"):

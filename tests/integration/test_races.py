@@ -186,8 +186,8 @@ def test_a_reclaim_that_commits_while_sending_waits_takes_the_message_away(
 
     def begin() -> dict[int, str]:
         [begun] = ledger.begin_sending(
-            bench.ws.database, run_id, [[leased.id]], "slow",
-            route=Route("sms", "sms"), purpose="marketing", cap=None, length=MINUTE, now=NOW,
+            bench.ws.database, bench.run_of(run_id), [[leased.id]], "slow",
+            route=Route("sms", "sms"), purpose="marketing", cap=None, length=MINUTE, clock=clock,
         )  # fmt: skip
         return begun.states
 

@@ -319,6 +319,41 @@ def test_a_slice_of_customers_searches_and_never_scans_on_postgresql(
     assert [step for step in plan if "Seq Scan on orders" in step or "Seq Scan on customers" in step] == []
 
 
+@pytest.mark.parametrize("rollup", [True, False])
+@pytest.mark.parametrize(
+    ("comparison", "holds"),
+    [
+        ({"gte": 1}, "yyyy"),
+        ({"gte": 2}, "-yyy"),
+        ({"gt": 2}, "--yy"),
+        ({"ne": 0}, "yyyy"),
+        ({"eq": 0}, "----"),
+        ({"lt": 2}, "y---"),
+        ({"lte": 2}, "yy--"),
+        ({"eq": 1}, "y---"),
+        ({"ne": 1}, "-yyy"),
+        ({"eq": 3}, "--y-"),
+        ({"gte": 2, "lt": 4}, "-yy-"),
+        ({"gt": 0, "lte": 3}, "yyy-"),
+        ({"gte": 0}, "yyyy"),
+        ({"lt": 0}, "----"),
+    ],
+)
+def test_orders_of_a_window_are_counted_up_to_any_number(
+    database: Database, comparison: dict[str, int], holds: str, rollup: bool
+) -> None:
+    # Older orders, and ones after the moment, do not count; 5 and 6 have none in the window.
+    ordered = [[5] * number + [40, -1] for number in range(1, 5)] + [[40, 41], []]
+    late = LATE + 2 * DAY
+    fill(database, *(person(n, *(order(days - 2) for days in each)) for n, each in enumerate(ordered, 1)))
+    of_none = {"eq": 0, "lt": 2, "lte": 2, "ne": 1, "gte": 0}
+    expected = [number for number, hit in enumerate(holds, 1) if hit == "y"]
+    if len(comparison) == 1 and comparison.items() <= of_none.items():
+        expected += [5, 6]
+    rule = {"orders.count": {**comparison, "within": "30d"}}
+    assert matching(database, rule, replace(CONTEXT, as_of=late, rollup=rollup)) == expected
+
+
 def test_one_customer_is_explained_rule_by_rule(database: Database) -> None:
     fill(database, person(1, order(200), country="DE"), person(2, order(5)))
     context = replace(CONTEXT, segments={"local": Rule.model_validate({"country": {"in": ["DE", "AT"]}})})

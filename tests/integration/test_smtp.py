@@ -114,7 +114,7 @@ NO_ANSWER = InDoubt(detail="no answer to the letter")
     ("script", "second", "connections"),
     [
         ({"RCPT": [None, "550 5.1.1 <customer2@example.com> unknown"]}, BAD_ADDRESS, 1),
-        ({"RCPT": [None, "450 4.2.0 greylisted"]}, Retry(detail="450 4.2.0"), 1),
+        ({"RCPT": [None, "450 4.2.0 greylisted"]}, Retry(detail="450 4.2.0", of_recipient=True), 1),
         ({"RCPT": [None, "421 4.3.2 bye"]}, Retry(detail="421 4.3.2"), 2),
         ({"MAIL": [None, "451 4.3.0 try later"]}, Retry(detail="451 4.3.0"), 1),
         ({"MAIL": [None, "552 5.3.4 too big"]}, Rejected(RejectReason.TOO_LARGE, "552 5.3.4"), 1),

@@ -64,11 +64,10 @@ def test_a_write_takes_no_more_than_it_may_and_nobody_is_forgotten() -> None:
     assert disk.writes == [[1], [2, 3], [4, 5], [6]]
 
 
-def test_a_write_that_fails_is_told_to_all_who_took_part_and_to_nobody_else() -> None:
+def test_a_write_that_fails_costs_those_who_shared_it_nothing() -> None:
     disk = Disk()
-    calls = write_together(disk, 2, 1, [2, -3, 4])
-    assert [call.result() for call in (calls[0], calls[3])] == [2, 8]
-    for call in calls[1:3]:
-        with pytest.raises(OSError, match="the disk is full"):
-            call.result()
-    assert disk.writes == [[1], [2, -3], [4]]
+    calls = write_together(disk, 10, 1, [2, -3, 4])
+    assert [call.result() for call in (calls[0], calls[1], calls[3])] == [2, 4, 8]
+    with pytest.raises(OSError, match="the disk is full"):
+        calls[2].result()
+    assert disk.writes == [[1], [2, -3, 4], [2], [-3], [4]]
