@@ -56,6 +56,8 @@ NEEDS_OPERATOR = {
     21608: ("Twilio takes the account for a trial", "upgrade it, or verify every number that it writes to"),
     21609: ("Twilio cannot call webhook_url", "set it to an address that the internet reaches"),
 }
+# A short code writes to its own country alone, a name not to every one: it is about the number then.
+_NOT_TO_EVERY_COUNTRY = frozenset({21606, 21659})
 _QUEUE_IS_FULL = 21611  # the sender's own, which holds some hours of messages
 
 
@@ -138,6 +140,8 @@ class TwilioChannel(OneACall):
         code = answer.body.get("code")
         if not isinstance(code, int) or answer.status >= 500:
             code = 0
+        if code in _NOT_TO_EVERY_COUNTRY and not (self.settings.sender or "+").startswith("+"):
+            return Rejected(RejectReason.BLOCKED, str(code))
         if code in NEEDS_OPERATOR:
             raise self.unavailable(*NEEDS_OPERATOR[code], status=code)
         if code == _QUEUE_IS_FULL:

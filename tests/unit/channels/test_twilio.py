@@ -129,6 +129,13 @@ def test_what_is_wrong_with_the_account_stops_the_channel(code: int, said: tuple
     assert stopped.value.hint == said[1]
 
 
+@pytest.mark.parametrize("sender", ["82346", "Acme"])
+@pytest.mark.parametrize("code", [21606, 21659])
+def test_a_country_that_the_sender_does_not_reach_is_one_numbers_matter(sender: str, code: int) -> None:
+    with twilio([refusal(400, code)], sender=sender) as (_, channel):
+        assert send(channel) == Rejected(RejectReason.BLOCKED, str(code))
+
+
 @pytest.mark.parametrize(
     ("answer", "outcome"),
     [
