@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -36,6 +37,8 @@ class Connections:
         """`name` is the channel's, for errors; `provider` is what people call the other side."""
         self._name, self._provider = name, provider
         self._is_closed = False
+        for logger in ("httpx", "httpcore"):  # they log addresses, and some providers want a token in these
+            logging.getLogger(logger).setLevel(logging.WARNING)
         # Each client has one connection and serves one call at a time. One client for all threads would be
         # less code, but httpcore 1.0.9 then takes an answer's first bytes on a connection that another thread
         # has just begun to use for its end, and closes it: one call in 150 was in doubt for nothing.

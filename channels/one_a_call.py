@@ -59,6 +59,11 @@ class Answer:
     retry_after: timedelta | None = None
 
 
+def sendable(text: str) -> str:
+    """The text without lone halves of characters, which no encoding takes."""
+    return text.encode(errors="replace").decode()
+
+
 class OneACall(ABC):
     """A channel that takes one message a call. `provider` is what people call the other side; `check` is what
     an operator has to look at when it takes no call at all."""

@@ -221,16 +221,16 @@ class ResponseKind(StrEnum):
 class Response:
     """One answer, of one message where `key` (our message key) or `provider_id` says so.
 
-    `event_id` names the event within the channel: the same event twice has the same. `provider_id` is the
-    provider's name for the message or post it is about. `address` is the one it is about, for events that
-    carry nothing else, and for those that may suppress it. `machine` says why a machine is taken to have done
-    it. `permanent`: the address is dead, and nothing more is sent to it. `url` is what was clicked, `text`
-    what a person wrote.
+    `event_id` names the event within the channel: the same event twice has the same. `occurred_at` is None
+    where the provider does not say: then it is when we were told. `provider_id` is the provider's name for
+    the message or post it is about. `address` is the one it is about, for events that carry nothing else, and
+    for those that may suppress it. `machine` says why a machine is taken to have done it. `permanent`: the
+    address is dead, and nothing more is sent to it. `url` is what was clicked, `text` what a person wrote.
     """
 
     kind: ResponseKind
     event_id: str
-    occurred_at: datetime
+    occurred_at: datetime | None
     key: str = ""
     provider_id: str = ""
     address: str = ""

@@ -48,7 +48,7 @@ def answers_of(
             channel=channel,
             event_id=response.event_id,
             kind=response.kind,
-            occurred_at=response.occurred_at,
+            occurred_at=response.occurred_at or received_at,
             received_at=received_at,
             message_id=message_id,
             provider_id=None if key else response.provider_id,

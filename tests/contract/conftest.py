@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.contract.channel_contract")
+pytest.register_assert_rewrite("tests.contract.channel_contract", "tests.contract.http_contract")

@@ -97,6 +97,15 @@ def test_an_event_with_a_name_of_any_length_is_kept_once(bench: Bench) -> None:
 
 
 @on_sqlite
+def test_an_answer_without_a_time_is_of_when_we_were_told(bench: Bench) -> None:
+    [key] = sent(bench)
+    told = replace(answer(ResponseKind.DELIVERED, key=key), occurred_at=None)
+    assert applied(bench, told) == Applied(new=1)
+    [message] = bench.messages()
+    assert message.delivered_at == LATER
+
+
+@on_sqlite
 def test_a_late_bounce_leaves_the_delivery_as_it_was(bench: Bench) -> None:
     [key] = sent(bench)
     applied(bench, answer(ResponseKind.DELIVERED, 5, key=key))

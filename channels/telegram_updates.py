@@ -1,0 +1,74 @@
+"""Telegram's updates, translated."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from channels.opt_out_words import meant_by
+from holdfast.channel import Response, ResponseKind
+
+# What a bot is told of beside these is nobody's answer to a message.
+TYPES = ["message", "my_chat_member"]
+
+_COMMAND = re.compile(r"/([a-z]+)(?:@\w+)?(?:\s.*)?", re.IGNORECASE | re.DOTALL)
+# A person starts a bot, from a link too, with /start; whatever follows it belongs to the link.
+_COMMANDS = {"start": ResponseKind.RESUBSCRIBED, "stop": ResponseKind.UNSUBSCRIBED}
+
+
+def number(update: Any) -> int | None:
+    """The update's number, by which Telegram counts on; None: it is no update."""
+    found = update.get("update_id") if isinstance(update, dict) else None
+    return found if isinstance(found, int) and found >= 0 else None
+
+
+def response(update: Mapping[str, Any]) -> Response | None:
+    """The response in an update; None for one of another type, or malformed."""
+    for type_, read in (("message", _message), ("my_chat_member", _membership)):
+        content = update.get(type_)
+        if isinstance(content, dict):
+            try:
+                return read(str(update["update_id"]), content)
+            except (KeyError, TypeError, ValueError, OverflowError, OSError):
+                return None
+    return None
+
+
+def message_name(message: Any) -> str:
+    """The name of a message; '' for what is none. Its number alone is one of its chat's only."""
+    try:
+        return f"{int(message['chat']['id'])}:{int(message['message_id'])}"
+    except (KeyError, TypeError, ValueError):
+        return ""
+
+
+def _message(event_id: str, message: Mapping[str, Any]) -> Response | None:
+    sender = message.get("from")
+    if message["chat"]["type"] != "private" or (isinstance(sender, dict) and sender.get("is_bot") is True):
+        return None  # in a group nobody speaks to the bot alone
+    text = message.get("text", message.get("caption", ""))
+    text = text if isinstance(text, str) else ""
+    command = _COMMAND.fullmatch(text.strip())
+    kind = _COMMANDS.get(command[1].lower(), ResponseKind.REPLIED) if command else meant_by(text)
+    return Response(
+        kind,
+        event_id=event_id,
+        occurred_at=datetime.fromtimestamp(message["date"], UTC),
+        provider_id=message_name(message.get("reply_to_message")),
+        address=str(int(message["chat"]["id"])),
+        text=text,
+    )
+
+
+def _membership(event_id: str, change: Mapping[str, Any]) -> Response | None:
+    """In a private chat a bot is `kicked` when the person blocks it."""
+    if change["new_chat_member"]["status"] != "kicked":
+        return None
+    return Response(
+        ResponseKind.UNSUBSCRIBED,
+        event_id=event_id,
+        occurred_at=datetime.fromtimestamp(change["date"], UTC),
+        address=str(int(change["chat"]["id"])),
+    )

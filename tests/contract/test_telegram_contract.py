@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from holdfast.channel import Channel, Poller, Receiver
+from tests.contract.channel_contract import SECRET
+from tests.contract.http_contract import HttpContract
+from tests.servers.telegram_server import TelegramServer
+
+TOKEN = f"4711:{SECRET}-{SECRET}-{SECRET}"
+
+
+class Bot(TelegramServer):
+    token = TOKEN
+
+
+class TestTelegram(HttpContract):
+    adapter = "telegram"
+    stand_in = Bot
+    settings = MappingProxyType({"token": TOKEN, "webhook_secret": SECRET})
+    address = "4711{}"
+    server: TelegramServer
+
+    def delivered(self) -> int:
+        return len(self.server.messages)
+
+    def test_its_answers_come_by_webhook_and_by_asking(self, channel: Channel) -> None:
+        assert isinstance(channel, Receiver)
+        assert isinstance(channel, Poller)
