@@ -5,11 +5,12 @@ An adapter says what its calls are and what its provider's refusals mean.
 
 from __future__ import annotations
 
+import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -28,6 +29,9 @@ from holdfast.channel import (
 from holdfast.errors import ChannelUnavailable
 from holdfast.units import Timeout, WebAddress
 
+if TYPE_CHECKING:
+    import httpx
+
 
 class OneACallSettings(ChannelSettings):
     """Settings that all these channels have; each has its own address beside them."""
@@ -41,10 +45,11 @@ class OneACallSettings(ChannelSettings):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request: `json` or `form` is its body."""
+    """A request: `json`, `form` or `content`, as it is, is its body."""
 
     path: str
     json: Any = None
+    content: bytes | None = None
     form: Mapping[str, str] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     method: str = "POST"
@@ -80,6 +85,7 @@ class OneACall(ABC):
             timeout=settings.timeout,
             headers=self.headers(),
             auth=self.auth(),
+            transport=self.transport,
         )
 
     @classmethod
@@ -110,6 +116,10 @@ class OneACall(ABC):
         """User and password, of providers that ask for these."""
         return None
 
+    def transport(self, context: ssl.SSLContext) -> httpx.BaseTransport | None:
+        """The way out, where it is another than httpx's own."""
+        return None
+
     def batches(self, messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
         """The messages one by one."""
         return by_count(messages, 1)
@@ -131,8 +141,14 @@ class OneACall(ABC):
         """Makes the call, once: its answer, or what became of one that got none."""
         from channels.http_connections import retry_after
 
-        given: dict[str, Any] = {"json": call.json} if call.json is not None else {"data": call.form}
-        response = self._connections.exchange(call.method, call.path, headers=dict(call.headers), **given)
+        response = self._connections.exchange(
+            call.method,
+            call.path,
+            headers=dict(call.headers),
+            json=call.json,
+            data=call.form,
+            content=call.content,
+        )
         if isinstance(response, Retry | InDoubt):
             return response
         try:
