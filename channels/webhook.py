@@ -6,9 +6,9 @@ import json
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from channels import standard_webhooks
 from channels.one_a_call import Answer, Call, OneACall, OneACallSettings
@@ -23,6 +23,7 @@ from holdfast.channel import (
     RejectReason,
     Response,
 )
+from holdfast.errors import SettingsError
 from holdfast.units import check_web_address
 
 if TYPE_CHECKING:
@@ -38,11 +39,6 @@ _OF_THE_MESSAGE = frozenset({400, 403, 404, 409, 410, 413, 422})
 _REASONS = {reason.value: reason for reason in RejectReason if reason is not RejectReason.RETRIES_EXHAUSTED}
 
 
-def _exact(value: str) -> str:
-    check_web_address(value)
-    return value  # a slash at its end, too, is the receiver's
-
-
 class WebhookSettings(OneACallSettings):
     """Settings of a webhook."""
 
@@ -50,10 +46,8 @@ class WebhookSettings(OneACallSettings):
         pattern=r"^[a-z][a-z0-9_]*$",
         description="Which addresses, consents and templates it uses: `letter`, `sms`, `email` …",
     )
-    # Such addresses often hold a token.
-    base_url: Annotated[str, AfterValidator(_exact)] = Field(
-        repr=False, description="Where the messages are posted to: the whole address."
-    )
+    # Often with a token in it, so it may be a reference, whose text is not known before it is opened.
+    base_url: str = Field(repr=False, description="Where the messages are posted to: the whole address.")
     secret: WebhookSecret = Field(description="Signs what is posted. A secret.")
     webhook_key: WebhookSecret | None = Field(
         None, description="A secret that signs answers. Absent: none are taken."
@@ -72,6 +66,13 @@ class WebhookChannel(OneACall):
     provider = "webhook"
     check = "check base_url, and that the receiver knows the secret"
     settings: WebhookSettings
+
+    def __init__(self, name: str, settings: WebhookSettings) -> None:
+        try:
+            check_web_address(settings.base_url)
+        except ValueError as error:
+            raise SettingsError(f"channel {name!r}: base_url: {error}") from None
+        super().__init__(name, settings)
 
     @classmethod
     def describe(cls, settings: WebhookSettings) -> Capabilities:

@@ -14,7 +14,7 @@ import pytest
 import trustme
 from pydantic import SecretStr
 
-from channels import open_channel
+from channels import describe, open_channel
 from channels.standard_webhooks import sign
 from channels.webhook import WebhookChannel, WebhookSettings
 from holdfast.channel import (
@@ -89,6 +89,11 @@ def test_it_can_do_what_its_settings_say(kind: str, dedupes: bool, html: bool) -
     described = WebhookChannel.describe(settings)
     assert (described.kind, described.html, described.idempotent) == (kind, html, dedupes)
     assert not described.lookup
+
+
+def test_its_address_may_be_a_reference() -> None:
+    options = {"kind": "letter", "base_url": "secret", "secret": "0", "webhook_key": "0"}
+    assert describe("crm", ChannelConfig(adapter="webhook"), options).kind == "letter"
 
 
 # --- sending ------------------------------------------------------------------------------------------
