@@ -57,11 +57,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: its status, its JSON where it is an object (else empty), the pause that it asks for."""
+    """What came back: its status, its JSON where it is an object (else empty), the pause that it asks for;
+    its JSON where it is a list."""
 
     status: int
     body: Mapping[str, Any]
     retry_after: timedelta | None = None
+    listed: Sequence[Any] | None = None
 
 
 class OneACall(ABC):
@@ -116,6 +118,12 @@ class OneACall(ABC):
         """User and password, of providers that ask for these."""
         return None
 
+    def pause(self, headers: Mapping[str, str]) -> timedelta | None:
+        """How long an answer asks us to wait: Retry-After, unless the provider says it another way."""
+        from channels.http_connections import retry_after
+
+        return retry_after(headers)
+
     def transport(self, context: ssl.SSLContext) -> httpx.BaseTransport | None:
         """The way out, where it is another than httpx's own."""
         return None
@@ -139,8 +147,6 @@ class OneACall(ABC):
 
     def exchange(self, call: Call) -> Answer | Retry | InDoubt:
         """Makes the call, once: its answer, or what became of one that got none."""
-        from channels.http_connections import retry_after
-
         response = self._connections.exchange(
             call.method,
             call.path,
@@ -156,7 +162,10 @@ class OneACall(ABC):
         except (ValueError, RecursionError):
             body = None
         return Answer(
-            response.status_code, body if isinstance(body, dict) else {}, retry_after(response.headers)
+            response.status_code,
+            body if isinstance(body, dict) else {},
+            self.pause(response.headers),
+            body if isinstance(body, list) else None,
         )
 
     def unavailable(self, what: str, hint: str, status: int | None = None) -> ChannelUnavailable:
