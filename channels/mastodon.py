@@ -142,9 +142,14 @@ class MastodonChannel(OneACall):
         return found
 
     @classmethod
-    def problem_with(cls, text: str) -> str | None:
-        """Why every instance would refuse this text, in words; None: it fits."""
-        return None if text.strip() else "a post without text"
+    def problem_with(cls, text: str, settings: MastodonSettings) -> str | None:
+        """Why the instance would refuse this text, in words; None: it fits."""
+        length, limit = counted_length(text), settings.max_characters
+        if not text.strip():
+            return "a post without text"
+        if length > limit:
+            return f"the post is {length} characters long as Mastodon counts; the instance takes {limit}"
+        return None
 
     # --- private mentions -----------------------------------------------------------------------------
 

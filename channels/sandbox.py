@@ -141,7 +141,7 @@ class SandboxChannel:
         return {}
 
     @classmethod
-    def problem_with(cls, text: str) -> str | None:
+    def problem_with(cls, text: str, settings: SandboxSettings) -> str | None:
         """Nothing: a file takes any text."""
         return None
 

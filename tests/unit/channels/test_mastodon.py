@@ -163,9 +163,22 @@ def test_posts_are_measured_and_unknown_ones_left_out() -> None:
         assert found == {id_: PostNumbers(likes=5, reposts=2, replies=3)}
 
 
-@pytest.mark.parametrize("text", ["", "  "])
-def test_a_post_without_text_is_a_problem(text: str) -> None:
-    assert MastodonChannel.problem_with(text) == "a post without text"
+@pytest.mark.parametrize(
+    ("text", "limit", "problem"),
+    [
+        ("x" * 500, 500, None),
+        ("x" * 501, 500, "the post is 501 characters long as Mastodon counts; the instance takes 500"),
+        ("x" * 501, 5_000, None),
+        ("@ann@social.example " + "x" * 6, 10, "the post is 11 characters long as Mastodon counts"),
+        (" \n", 500, "a post without text"),
+    ],
+)
+def test_what_the_instance_would_refuse_is_said_in_words(text: str, limit: int, problem: str | None) -> None:
+    settings = MastodonSettings.model_validate(
+        {"base_url": "https://mastodon.example", "token": TOKEN, "max_characters": limit}
+    )
+    found = MastodonChannel.problem_with(text, settings)
+    assert found == problem or (found and problem and found.startswith(problem))
 
 
 # --- private mentions ---------------------------------------------------------------------------------
@@ -258,7 +271,7 @@ ANSWERS = [
 
 @pytest.mark.parametrize(("answer", "outcome"), ANSWERS)
 def test_an_answer_has_its_outcome(answer: Answer | Act, outcome: Outcome) -> None:
-    wait = timedelta(milliseconds=300)
+    wait = timedelta(seconds=0.3 if answer is Act.HANG else 60)
     with (
         mastodon(answer, timeout=wait) as (_, posts),
         mastodon(answer, kind="message", timeout=wait) as (
@@ -321,7 +334,7 @@ def test_a_wrong_token_is_for_an_operator_whatever_is_asked() -> None:
     ],
 )
 def test_no_answer_is_never_taken_for_nothing_new(answer: Answer | Act, what: str) -> None:
-    wait = timedelta(milliseconds=300)
+    wait = timedelta(seconds=0.3 if answer is Act.HANG else 60)
     with mastodon(reading=[answer, None, answer], timeout=wait) as (_, channel):
         for ask in (lambda: channel.poll("1"), lambda: channel.find_post("Hello", mastodon_server.START)):
             with pytest.raises(ChannelUnavailable) as why:
