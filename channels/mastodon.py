@@ -134,6 +134,8 @@ class MastodonChannel(OneACall):
         for id_ in provider_ids:
             answer = self._ask(f"statuses/{quote(id_, safe='')}")
             if answer.status == 200:
+                if answer.body.get("id") != id_:
+                    raise self._unknown_form()
                 found[id_] = PostNumbers(
                     likes=_number(answer.body, "favourites_count"),
                     replies=_number(answer.body, "replies_count"),

@@ -163,6 +163,13 @@ def test_posts_are_measured_and_unknown_ones_left_out() -> None:
         assert found == {id_: PostNumbers(likes=5, reposts=2, replies=3)}
 
 
+@pytest.mark.parametrize("answer", [Act.BABBLE, Answer(200, []), Answer(200, {"id": "other"})])
+def test_numbers_of_something_else_are_an_error(answer: Answer | Act) -> None:
+    unknown = pytest.raises(ChannelUnavailable, match="in a form that is not known")
+    with mastodon(reading=[answer]) as (_, channel), unknown:
+        channel.measure(["1"])
+
+
 @pytest.mark.parametrize(
     ("text", "limit", "problem"),
     [
