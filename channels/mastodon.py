@@ -20,6 +20,7 @@ from channels.mastodon_text import (
     without_mentions,
 )
 from channels.one_a_call import Answer, Call, OneACall, OneACallSettings
+from channels.opt_out_words import meant_by
 from holdfast.channel import (
     Accepted,
     Capabilities,
@@ -216,13 +217,14 @@ class MastodonChannel(OneACall):
         if (status.get("visibility") == "direct") is self.capabilities.posts:
             return None
         name = str(author.get("acct", ""))
+        text = without_first_mentions(plain_text(str(status.get("content", ""))))
         return Response(
-            kind=ResponseKind.MENTIONED if self.capabilities.posts else ResponseKind.REPLIED,
+            kind=ResponseKind.MENTIONED if self.capabilities.posts else meant_by(text),
             event_id=str(item["id"]),
             occurred_at=occurred_at,
             provider_id=str(status.get("in_reply_to_id") or ""),
             address=name if "@" in name or not name else f"{name}@{self._domain}",
-            text=without_first_mentions(plain_text(str(status.get("content", "")))),
+            text=text,
         )
 
     def _pages(self, path: str, size: int, **params: str) -> Iterator[Mapping[str, Any]]:

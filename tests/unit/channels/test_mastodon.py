@@ -444,6 +444,24 @@ def test_what_is_private_belongs_to_the_messages(
         assert polled.cursor == server.notifications[-1]["id"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "said", "expected"),
+    [
+        ("message", "stop", ResponseKind.UNSUBSCRIBED),
+        ("message", "START!", ResponseKind.RESUBSCRIBED),
+        ("message", "Stop by my shop", ResponseKind.REPLIED),
+        ("post", "STOP", ResponseKind.MENTIONED),
+    ],
+)
+def test_one_word_ends_the_messages(kind: str, said: str, expected: ResponseKind) -> None:
+    with mastodon(kind=kind) as (server, channel):
+        visibility = "direct" if kind == "message" else "public"
+        content = f"<p><span>@<span>acme</span></span> {said}</p>"
+        server.mention("ann@social.example", content, visibility=visibility)
+        (response,) = channel.poll("1").responses
+        assert (response.kind, response.address) == (expected, "ann@social.example")
+
+
 def test_other_notifications_and_malformed_ones_are_left_out() -> None:
     whole = {"id": "9", "type": "mention", "created_at": "2026-06-03T12:00:00.000Z"}
     broken = [
