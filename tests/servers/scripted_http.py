@@ -9,29 +9,14 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import Enum, auto
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
+from tests.servers.x_server import Act, Answer
 
-class Act(Enum):
-    """What the server does instead of answering."""
-
-    DROP = auto()  # reads the request and resets the connection
-    HANG = auto()  # reads the request and never answers
-    TAKE_AND_DROP = auto()  # does as it is told, and resets the connection
-    BABBLE = auto()  # takes it, and answers with something that is no JSON
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer; in a script, one that does nothing of what was asked. A text goes out as it is."""
-
-    status: int
-    body: Any = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+__all__ = ["Act", "Answer", "Request", "ScriptedServer"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +31,7 @@ class Request:
 
 
 class ScriptedServer:
-    """Serves from threads until closed. Inherit, and give `do`.
+    """Serves from threads until closed. Inherit, and give `do`. An Answer's text goes out as it is.
 
     `script` is what happens to the first, second … request that writes; None, and whatever comes after its
     end, is normal. `reading` is the same for requests that read.
