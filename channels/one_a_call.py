@@ -119,7 +119,7 @@ class OneACall(ABC):
         return None
 
     def pause(self, headers: Mapping[str, str]) -> timedelta | None:
-        """How long an answer asks us to wait: Retry-After, unless the provider says it another way."""
+        """How long the provider asks us to wait; None: it does not say."""
         from channels.http_connections import retry_after
 
         return retry_after(headers)
