@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -33,8 +33,10 @@ class Connections:
         timeout: timedelta,
         headers: Mapping[str, str] | None = None,
         auth: tuple[str, str] | None = None,
+        transport: Callable[[ssl.SSLContext], httpx.BaseTransport | None] = lambda context: None,
     ) -> None:
-        """`name` is the channel's, for errors; `provider` is what people call the other side."""
+        """`name` is the channel's, for errors; `provider` is what people call the other side; `transport`
+        makes another way out than httpx's own."""
         self._name, self._provider = name, provider
         self._is_closed = False
         for logger in ("httpx", "httpcore"):  # they log addresses, and some providers want a token in these
@@ -52,6 +54,7 @@ class Connections:
                     auth=auth,
                     timeout=timeout.total_seconds(),
                     verify=context,
+                    transport=transport(context),
                 )
             )
 

@@ -5,11 +5,12 @@ An adapter says what its calls are and what its provider's refusals mean.
 
 from __future__ import annotations
 
+import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -28,6 +29,9 @@ from holdfast.channel import (
 from holdfast.errors import ChannelUnavailable
 from holdfast.units import Timeout, WebAddress
 
+if TYPE_CHECKING:
+    import httpx
+
 
 class OneACallSettings(ChannelSettings):
     """Settings that all these channels have; each has its own address beside them."""
@@ -41,10 +45,11 @@ class OneACallSettings(ChannelSettings):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request: `json` or `form` is its body."""
+    """A request: `json`, `form` or `content`, as it is, is its body."""
 
     path: str
     json: Any = None
+    content: bytes | None = None
     form: Mapping[str, str] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     method: str = "POST"
@@ -52,11 +57,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: its status, its JSON where it is an object (else empty), the pause that it asks for."""
+    """What came back: its status, its JSON where it is an object (else empty), the pause that it asks for;
+    its JSON where it is a list."""
 
     status: int
     body: Mapping[str, Any]
     retry_after: timedelta | None = None
+    listed: Sequence[Any] | None = None
 
 
 def sendable(text: str) -> str:
@@ -85,6 +92,7 @@ class OneACall(ABC):
             timeout=settings.timeout,
             headers=self.headers(),
             auth=self.auth(),
+            transport=self.transport,
         )
 
     @classmethod
@@ -115,6 +123,16 @@ class OneACall(ABC):
         """User and password, of providers that ask for these."""
         return None
 
+    def pause(self, headers: Mapping[str, str]) -> timedelta | None:
+        """How long the provider asks us to wait; None: it does not say."""
+        from channels.http_connections import retry_after
+
+        return retry_after(headers)
+
+    def transport(self, context: ssl.SSLContext) -> httpx.BaseTransport | None:
+        """The way out, where it is another than httpx's own."""
+        return None
+
     def batches(self, messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
         """The messages one by one."""
         return by_count(messages, 1)
@@ -134,10 +152,14 @@ class OneACall(ABC):
 
     def exchange(self, call: Call) -> Answer | Retry | InDoubt:
         """Makes the call, once: its answer, or what became of one that got none."""
-        from channels.http_connections import retry_after
-
-        given: dict[str, Any] = {"json": call.json} if call.json is not None else {"data": call.form}
-        response = self._connections.exchange(call.method, call.path, headers=dict(call.headers), **given)
+        response = self._connections.exchange(
+            call.method,
+            call.path,
+            headers=dict(call.headers),
+            json=call.json,
+            data=call.form,
+            content=call.content,
+        )
         if isinstance(response, Retry | InDoubt):
             return response
         try:
@@ -145,7 +167,10 @@ class OneACall(ABC):
         except (ValueError, RecursionError):
             body = None
         return Answer(
-            response.status_code, body if isinstance(body, dict) else {}, retry_after(response.headers)
+            response.status_code,
+            body if isinstance(body, dict) else {},
+            self.pause(response.headers),
+            body if isinstance(body, list) else None,
         )
 
     def unavailable(self, what: str, hint: str, status: int | None = None) -> ChannelUnavailable:

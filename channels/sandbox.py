@@ -10,21 +10,21 @@ It also takes answers, so that the way back can be tried: a JSON list of events,
 
 from __future__ import annotations
 
-import base64
 import errno
 import hashlib
-import hmac
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from email.utils import formatdate
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import AwareDatetime, BaseModel, Field, SecretStr, TypeAdapter, ValidationError
+from pydantic import Field
 
+from channels import standard_webhooks
 from channels.mime import compose, mailbox, one_line, safe_key
+from channels.standard_webhooks import WebhookSecret
 from holdfast.channel import (
     Accepted,
     Capabilities,
@@ -33,16 +33,12 @@ from holdfast.channel import (
     Outcome,
     PostNumbers,
     Rejected,
-    RejectReason,
     Response,
-    ResponseKind,
     Retry,
     by_count,
     require_fit,
 )
-from holdfast.errors import AnswerRefused, ChannelUnavailable, SettingsError
-
-_FRESH = timedelta(minutes=5)  # Standard Webhooks' own tolerance
+from holdfast.errors import ChannelUnavailable, SettingsError
 
 
 class SandboxSettings(ChannelSettings):
@@ -58,27 +54,9 @@ class SandboxSettings(ChannelSettings):
     )
     batch_size: int = Field(500, ge=1, le=10_000, description="Messages taken a call.")
     post: bool = Field(False, description="It publishes posts, and takes no messages.")
-    webhook_key: SecretStr | None = Field(
-        None, min_length=1, description="A secret that signs answers. Absent: none are taken."
+    webhook_key: WebhookSecret | None = Field(
+        None, description="A secret that signs answers. Absent: none are taken."
     )
-
-
-class _Event(BaseModel):
-    """An answer as it comes: `key` is the message's, `at` ISO with a zone or seconds since 1970."""
-
-    id: str = Field(min_length=1)
-    key: str
-    event: str
-    at: AwareDatetime
-    url: str = ""
-    reason: str = ""
-    permanent: bool = False
-    text: str = ""
-
-
-_EVENTS = TypeAdapter(list[_Event])
-_KINDS = frozenset(ResponseKind)
-_REASONS = frozenset(RejectReason)
 
 
 class SandboxChannel:
@@ -163,7 +141,7 @@ class SandboxChannel:
         return {}
 
     @classmethod
-    def problem_with(cls, text: str) -> str | None:
+    def problem_with(cls, text: str, settings: SandboxSettings) -> str | None:
         """Nothing: a file takes any text."""
         return None
 
@@ -172,30 +150,12 @@ class SandboxChannel:
         self._is_closed = True
 
     def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> None:
-        """Raises AnswerRefused unless one of the signatures is of `id.timestamp.body`, within five minutes.
-
-        The key is the setting's text as it is.
-        """
-        if self._webhook_key is None:
-            raise AnswerRefused(f"channel {self.name!r} has no webhook_key, so it takes no answers")
-        id_, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
-        signed = f"{id_}.{timestamp}.".encode() + body
-        digest = hmac.digest(self._webhook_key.get_secret_value().encode(), signed, "sha256")
-        expected = b"v1," + base64.b64encode(digest)
-        # Several while keys are changed over.
-        given = headers.get("webhook-signature", "").encode().split()
-        if not any(hmac.compare_digest(expected, signature) for signature in given):
-            raise AnswerRefused(f"channel {self.name!r}: the signature is missing or wrong")
-        if not timestamp.isdecimal() or abs(now.timestamp() - int(timestamp)) > _FRESH.total_seconds():
-            raise AnswerRefused(f"channel {self.name!r}: the signature is not of the last five minutes")
+        """Raises AnswerRefused unless `webhook_key` signed these bytes, within five minutes."""
+        standard_webhooks.verify(self.name, self._webhook_key, headers, body, now)
 
     def parse(self, body: bytes) -> list[Response]:
         """The responses in a JSON list of events; see docs/channels.md for an event's fields."""
-        try:
-            events = _EVENTS.validate_json(body)
-        except ValidationError:
-            raise ValueError("not a JSON list of events with id, key, event and at") from None
-        return [_response(event) for event in events if event.event in _KINDS]
+        return standard_webhooks.parse(body)
 
     def _write(self, message: Message, date: str) -> Outcome:
         path = self._path(message.key)
@@ -234,20 +194,6 @@ class SandboxChannel:
     def _require_open(self) -> None:
         if self._is_closed:
             raise ChannelUnavailable(f"channel {self.name!r} is closed")
-
-
-def _response(event: _Event) -> Response:
-    known = event.reason if event.reason in _REASONS else RejectReason.UNKNOWN
-    return Response(
-        kind=ResponseKind(event.event),
-        event_id=event.id,
-        occurred_at=event.at,
-        key=event.key,
-        reason=RejectReason(known) if event.reason else None,
-        permanent=event.permanent,
-        url=event.url,
-        text=event.text,
-    )
 
 
 def _code(error: OSError) -> str:

@@ -79,7 +79,7 @@ class XChannel:
     def __init__(self, name: str, settings: XSettings) -> None:
         from channels.x_connection import Connection  # tweepy only for who publishes
 
-        self.name = name
+        self.name, self.settings = name, settings
         self.capabilities = self.describe(settings)
         self._connection: Connection = Connection(name, settings)
         self._me = ""
@@ -103,7 +103,7 @@ class XChannel:
     def publish(self, text: str) -> Outcome:
         """Publishes one post."""
         self._require(posts=True)
-        if self.problem_with(text):
+        if self.problem_with(text, self.settings):
             return Rejected(RejectReason.TOO_LARGE if text.strip() else RejectReason.CONTENT)
         return _taken(self._connection.exchange("create_tweet", text=text), "id")
 
@@ -132,7 +132,7 @@ class XChannel:
         return found
 
     @classmethod
-    def problem_with(cls, text: str) -> str | None:
+    def problem_with(cls, text: str, settings: XSettings) -> str | None:
         """Why X would refuse this text, in words; None: it fits."""
         length = weighted_length(text)
         if not text.strip():

@@ -306,5 +306,5 @@ class Publisher(Protocol):
         """What the network counts of these posts; one it does not know is left out."""
 
     @classmethod
-    def problem_with(cls, text: str) -> str | None:
-        """Why the network would refuse this text, in words; None: it fits."""
+    def problem_with(cls, text: str, settings: Any) -> str | None:
+        """Why the network would refuse this text, with these settings, in words; None: it fits."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -14,17 +15,20 @@ from holdfast.errors import Problem, SettingsError
 from holdfast.mistakes import Place, children, closest
 from holdfast.settings import Project, fill_references, is_reference
 
+if TYPE_CHECKING:
+    from holdfast.content.lint import PostCheck
+
 
 def described_channels(
     document: Document, project: Project
-) -> tuple[dict[str, Capabilities], dict[str, type[Publisher]]]:
-    """What each channel can do, and the adapters of those that publish, by the channel's name; what the
-    adapters refuse is added to the document's problems.
+) -> tuple[dict[str, Capabilities], dict[str, PostCheck]]:
+    """What each channel can do, and what fits a post of those that publish, by the channel's name; what
+    the adapters refuse is added to the document's problems.
 
     Opens nothing and resolves no secret: where a reference stands, any text will do.
     """
     capabilities: dict[str, Capabilities] = {}
-    publishers: dict[str, type[Publisher]] = {}
+    post_checks: dict[str, PostCheck] = {}
     for name, config in project.channels.items():
         place = ("channels", name)
         adapter = _adapter(document, place, config.adapter)
@@ -39,8 +43,9 @@ def described_channels(
         else:
             capabilities[name] = adapter.describe(settings)
             if capabilities[name].posts:
-                publishers[name] = cast("type[Publisher]", adapter)
-    return capabilities, publishers
+                publisher = cast("type[Publisher]", adapter)
+                post_checks[name] = partial(publisher.problem_with, settings=settings)
+    return capabilities, post_checks
 
 
 def _adapter(document: Document, place: Place, name: str) -> type[Channel] | None:

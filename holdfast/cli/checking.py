@@ -12,7 +12,8 @@ import typer
 from holdfast.cli.session import AsJson, Session, print_json
 
 if TYPE_CHECKING:
-    from holdfast.channel import Capabilities, Publisher
+    from holdfast.channel import Capabilities
+    from holdfast.content.lint import PostCheck
     from holdfast.errors import Problem
 
 
@@ -66,12 +67,12 @@ def _problems(project_file: Path, names: list[str]) -> tuple[list[Problem], list
     problems: list[Problem] = []
     project, segments, library = None, None, None
     capabilities: dict[str, Capabilities] = {}
-    publishers: dict[str, type[Publisher]] = {}
+    post_checks: dict[str, PostCheck] = {}
     try:
         document = read_project(project_file)
         project = project_of(document, root)
         if project is not None:
-            capabilities, publishers = described_channels(document, project)
+            capabilities, post_checks = described_channels(document, project)
             library = Library(project.root / "templates", project.brand, project.business)
         problems += document.problems
     except ProblemsFound as error:
@@ -90,7 +91,7 @@ def _problems(project_file: Path, names: list[str]) -> tuple[list[Problem], list
         problems += document.problems
         if campaign is not None and project is not None:
             kinds = {name: can.kind for name, can in capabilities.items()}
-            problems += lint_templates(campaign, project, kinds, document, library, publishers)
+            problems += lint_templates(campaign, project, kinds, document, library, post_checks)
     return sorted(problems), [path.stem for path in paths]
 
 

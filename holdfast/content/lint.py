@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from html.parser import HTMLParser
 from pathlib import PurePosixPath
@@ -11,7 +11,6 @@ from holdfast.audience.lifecycle import Stage
 from holdfast.audience.people import Person
 from holdfast.audience.rules import Rule
 from holdfast.campaign.models import Campaign, Post
-from holdfast.channel import Publisher
 from holdfast.content.analysis import Analysis, analyse
 from holdfast.content.library import Library, suffixes
 from holdfast.content.message import SAMPLE_LINKS, content_of, occasion_of
@@ -23,6 +22,9 @@ from holdfast.errors import Problem, RenderError
 from holdfast.mistakes import Place, closest
 from holdfast.settings import Project
 
+# Why a channel's network would refuse the text of a post, in words; None: it fits.
+PostCheck = Callable[[str], str | None]
+
 _VOID = frozenset({"area", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"})
 
 
@@ -32,13 +34,13 @@ def lint_templates(
     kinds: Mapping[str, str],
     document: Document | None = None,
     library: Library | None = None,
-    publishers: Mapping[str, type[Publisher]] | None = None,
+    post_checks: Mapping[str, PostCheck] | None = None,
 ) -> list[Problem]:
     """Every problem in the templates of the campaign's steps and variants, sorted.
 
     `kinds` is the kind of each channel by its name; channels it does not know are passed over. `document` is
     the campaign's file: missing templates are shown at their place in it. Campaigns that share a `library`
-    are checked faster. `publishers` are the adapters of channels that publish: they know what fits a post.
+    are checked faster. `post_checks` are those of the channels that publish: what fits a post.
     """
     library = library or Library(project.root / "templates", project.brand, project.business)
     sure_of = _sure_of(campaign.audience)
@@ -56,8 +58,8 @@ def lint_templates(
             if not set(names) & set(library.candidates(post.template, kinds[channel], None)):
                 problems.add(_missing(library, post.template, kinds[channel], place, campaign, document))
             for name in names:
-                publisher = (publishers or {}).get(channel)
-                problems.update(_post_problems(library, name, occasion_of(campaign, post), publisher))
+                check = (post_checks or {}).get(channel)
+                problems.update(_post_problems(library, name, occasion_of(campaign, post), check))
     return sorted(problems)
 
 
@@ -138,16 +140,14 @@ def _file_problems(
     return problems or _sample_problems(library, name, kind, occasion, sure_of)
 
 
-def _post_problems(
-    library: Library, name: str, occasion: Occasion, publisher: type[Publisher] | None
-) -> list[Problem]:
+def _post_problems(library: Library, name: str, occasion: Occasion, check: PostCheck | None) -> list[Problem]:
     if problems := _analysis(library, name, scope=PostScope).problems:
         return problems
     try:
         text = library.render_post_file(library.open(name), occasion)
     except RenderError as error:
         return [_not_rendered(name, error)]
-    refusal = publisher.problem_with(text) if publisher else None
+    refusal = check(text) if check else None
     return [_whole(name, refusal)] if refusal else []
 
 

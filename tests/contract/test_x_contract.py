@@ -13,6 +13,7 @@ from holdfast.settings import ChannelConfig
 from tests.contract import letters
 from tests.contract.channel_contract import HOSTILE, SECRET, ChannelContract
 from tests.contract.letters import messages
+from tests.servers.mastodon_server import MastodonServer
 from tests.servers.x_server import XServer
 
 FITTING = [text for text in HOSTILE if len(text) < 5000]
@@ -53,16 +54,18 @@ class TestXMessages(ChannelContract):
         assert isinstance(channel, Poller)
 
 
-@pytest.mark.parametrize("adapter", ["x", "sandbox"])
+@pytest.mark.parametrize("adapter", ["x", "mastodon", "sandbox"])
 class TestPublishers:
     """What every channel that publishes keeps."""
 
     @pytest.fixture
     def channel(self, adapter: str, tmp_path: Any) -> Iterator[Channel]:
-        with XServer() as server:
-            settings: dict[str, Any] = {"user_token": SECRET, "base_url": server.url}
-            if adapter == "sandbox":
-                settings = {"kind": "x", "post": True, "folder": tmp_path / "posts"}
+        with XServer() as x, MastodonServer(token=SECRET) as mastodon:
+            settings: dict[str, Any] = {
+                "x": {"user_token": SECRET, "base_url": x.url},
+                "mastodon": {"token": SECRET, "base_url": mastodon.url},
+                "sandbox": {"kind": "x", "post": True, "folder": tmp_path / "posts"},
+            }[adapter]
             opened = open_channel("shop", ChannelConfig(adapter=adapter), settings)
             yield opened
             opened.close()
@@ -72,9 +75,9 @@ class TestPublishers:
         assert isinstance(channel, Publisher)
         return channel
 
-    def test_it_says_so(self, channel: Channel) -> None:
+    def test_it_says_so(self, channel: Channel, adapter: str) -> None:
         assert channel.capabilities.posts
-        assert channel.capabilities.kind == "x"
+        assert channel.capabilities.kind == adapter.replace("sandbox", "x")
 
     @pytest.mark.parametrize(
         "text", ["Hello", "Tea & <cake>\n\nhttps://acme.example/?a=1&b=2", "مرحبا 👨‍👩‍👧‍👦"]

@@ -57,7 +57,7 @@ class ScriptedPublisher:
         return {id_: PostNumbers(likes=1) for id_ in provider_ids}
 
     @classmethod
-    def problem_with(cls, text: str) -> str | None:
+    def problem_with(cls, text: str, settings: object) -> str | None:
         return "too long" if len(text) > 100 else None
 
     def batches(self, messages: Sequence[Message]) -> Iterator[Sequence[Message]]:

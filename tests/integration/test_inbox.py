@@ -68,7 +68,7 @@ class Answering(ScriptedChannel):
         return {id_: self.numbers[id_] for id_ in provider_ids if id_ in self.numbers}
 
     @classmethod
-    def problem_with(cls, text: str) -> str | None:
+    def problem_with(cls, text: str, settings: object) -> str | None:
         return None
 
 

@@ -329,12 +329,9 @@ def test_a_template_needs_what_it_and_its_includes_read(tmp_path: Path, source: 
 # --- posts ----------------------------------------------------------------------------------------
 
 
-class Wall:
-    """A network that takes ten characters."""
-
-    @classmethod
-    def problem_with(cls, text: str) -> str | None:
-        return f"{len(text)} characters are more than 10" if len(text) > 10 else None
+def problem_with(text: str) -> str | None:
+    """What a network says that takes ten characters."""
+    return f"{len(text)} characters are more than 10" if len(text) > 10 else None
 
 
 def lint_post(root: Path, source: str | None, **more: Any) -> list[str]:
@@ -344,9 +341,11 @@ def lint_post(root: Path, source: str | None, **more: Any) -> list[str]:
         (root / "templates" / "shout.x.txt").write_text(source, encoding="utf-8")
     post = {"id": "shout", "post": ["wall"], "template": "shout", **more}
     steps = [post, {"id": "hello", "channels": ["text"], "template": "t"}]
-    publishers: dict[str, Any] = {"wall": Wall}
     problems = lint_templates(
-        campaign(steps=steps), Project(root=root), {**KINDS, "wall": "x"}, publishers=publishers
+        campaign(steps=steps),
+        Project(root=root),
+        {**KINDS, "wall": "x"},
+        post_checks={"wall": problem_with},
     )
     return [str(problem) for problem in problems]
 

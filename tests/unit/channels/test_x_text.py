@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from channels.x_social import XChannel
+from channels.x_social import XChannel, XSettings
 from channels.x_text import same_post, weighted_length
 
 
@@ -47,7 +47,8 @@ def test_a_post_is_as_long_as_x_counts(text: str, length: int) -> None:
     ],
 )
 def test_what_x_would_refuse_is_said_in_words(text: str, problem: str | None) -> None:
-    assert XChannel.problem_with(text) == problem
+    settings = XSettings.model_validate({"user_token": "any"})
+    assert XChannel.problem_with(text, settings) == problem
 
 
 @pytest.mark.parametrize(

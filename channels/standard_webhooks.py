@@ -1,0 +1,118 @@
+"""Standard Webhooks (https://www.standardwebhooks.com): what is signed so, and the answers that are."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Annotated
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, SecretStr, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
+
+from holdfast.channel import RejectReason, Response, ResponseKind
+from holdfast.errors import AnswerRefused
+
+_FRESH = timedelta(minutes=5)  # the standard's own tolerance
+_BASE64 = "whsec_"
+
+
+def _key(secret: SecretStr) -> bytes:
+    """The bytes that sign: those whose base64 stands after `whsec_`, else the text's own."""
+    text = secret.get_secret_value()
+    if text.startswith(_BASE64):
+        return base64.b64decode(text.removeprefix(_BASE64), validate=True)
+    return text.encode()
+
+
+def _check(secret: SecretStr) -> SecretStr:
+    try:
+        is_usable = bool(_key(secret))
+    except ValueError:  # no base64, or no Unicode
+        is_usable = False
+    if not is_usable:
+        raise PydanticCustomError(
+            "webhook_secret", "not a secret; expected some text, or whsec_ and the base64 of a key"
+        )
+    return secret
+
+
+WebhookSecret = Annotated[SecretStr, AfterValidator(_check)]
+
+
+def sign(secret: SecretStr, id_: str, body: bytes, at: int) -> dict[str, str]:
+    """The headers that go with the body; `at` in seconds since 1970."""
+    return {
+        "webhook-id": id_,
+        "webhook-timestamp": str(at),
+        "webhook-signature": _signature(secret, id_, str(at), body).decode(),
+    }
+
+
+def verify(
+    name: str, secret: SecretStr | None, headers: Mapping[str, str], body: bytes, now: datetime
+) -> None:
+    """Raises AnswerRefused unless one of the signatures is of `id.timestamp.body`, within five minutes.
+
+    `name` is the channel's, for errors; `secret` its setting `webhook_key`.
+    """
+    if secret is None:
+        raise AnswerRefused(f"channel {name!r} has no webhook_key, so it takes no answers")
+    id_, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+    expected = _signature(secret, id_, timestamp, body)
+    # Several while keys are changed over.
+    given = headers.get("webhook-signature", "").encode().split()
+    if not any(hmac.compare_digest(expected, signature) for signature in given):
+        raise AnswerRefused(f"channel {name!r}: the signature is missing or wrong")
+    if (
+        not (timestamp.isdecimal() and len(timestamp) < 15)
+        or abs(now.timestamp() - int(timestamp)) > _FRESH.total_seconds()
+    ):
+        raise AnswerRefused(f"channel {name!r}: the signature is not of the last five minutes")
+
+
+def parse(body: bytes) -> list[Response]:
+    """The responses in a JSON list of events; see docs/channels.md for an event's fields."""
+    try:
+        events = _EVENTS.validate_json(body)
+    except ValidationError:
+        raise ValueError("not a JSON list of events with id, key, event and at") from None
+    return [_response(event) for event in events if event.event in _KINDS]
+
+
+class _Event(BaseModel):
+    """An answer as it comes: `key` is the message's, `at` ISO with a zone or seconds since 1970."""
+
+    id: str = Field(min_length=1)
+    key: str
+    event: str
+    at: AwareDatetime
+    url: str = ""
+    reason: str = ""
+    permanent: bool = False
+    text: str = ""
+
+
+_EVENTS = TypeAdapter(list[_Event])
+_KINDS = frozenset(ResponseKind)
+_REASONS = frozenset(RejectReason)
+
+
+def _response(event: _Event) -> Response:
+    known = event.reason if event.reason in _REASONS else RejectReason.UNKNOWN
+    return Response(
+        kind=ResponseKind(event.event),
+        event_id=event.id,
+        occurred_at=event.at,
+        key=event.key,
+        reason=RejectReason(known) if event.reason else None,
+        permanent=event.permanent,
+        url=event.url,
+        text=event.text,
+    )
+
+
+def _signature(secret: SecretStr, id_: str, timestamp: str, body: bytes) -> bytes:
+    digest = hmac.digest(_key(secret), f"{id_}.{timestamp}.".encode() + body, "sha256")
+    return b"v1," + base64.b64encode(digest)
