@@ -110,6 +110,12 @@ class OneACall(ABC):
         """User and password, of providers that ask for these."""
         return None
 
+    def pause(self, headers: Mapping[str, str]) -> timedelta | None:
+        """How long the provider asks us to wait; None: it does not say."""
+        from channels.http_connections import retry_after
+
+        return retry_after(headers)
+
     def batches(self, messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
         """The messages one by one."""
         return by_count(messages, 1)
@@ -129,8 +135,6 @@ class OneACall(ABC):
 
     def exchange(self, call: Call) -> Answer | Retry | InDoubt:
         """Makes the call, once: its answer, or what became of one that got none."""
-        from channels.http_connections import retry_after
-
         given: dict[str, Any] = {"json": call.json} if call.json is not None else {"data": call.form}
         response = self._connections.exchange(call.method, call.path, headers=dict(call.headers), **given)
         if isinstance(response, Retry | InDoubt):
@@ -140,7 +144,7 @@ class OneACall(ABC):
         except (ValueError, RecursionError):
             body = None
         return Answer(
-            response.status_code, body if isinstance(body, dict) else {}, retry_after(response.headers)
+            response.status_code, body if isinstance(body, dict) else {}, self.pause(response.headers)
         )
 
     def unavailable(self, what: str, hint: str, status: int | None = None) -> ChannelUnavailable:
