@@ -12,7 +12,7 @@ from tests.contract import example_channel
 DOCS = (Path(__file__).parents[3] / "docs" / "channels.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["sandbox", "sendgrid", "smtp", "x", "whatsapp"])
+@pytest.mark.parametrize("name", ["sandbox", "sendgrid", "smtp", "x", "whatsapp", "messenger"])
 def test_every_setting_is_documented_and_nothing_else(name: str) -> None:
     _, section = DOCS.split(f"\n## {name}\n")
     documented = re.findall(r"^\| `(\w+)` \|", section.split("\n## ")[0], flags=re.MULTILINE)
