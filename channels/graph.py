@@ -139,7 +139,7 @@ class GraphChannel(OneACall):
         try:
             usage: Any = json.loads(headers["X-Business-Use-Case-Usage"])
             minutes = max(entry["estimated_time_to_regain_access"] for of in usage.values() for entry in of)
-            return timedelta(minutes=minutes) if minutes > 0 else super().pause(headers)
+            return timedelta(minutes=min(minutes, 10**6)) if minutes > 0 else super().pause(headers)
         except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
             return super().pause(headers)
 

@@ -52,7 +52,7 @@ class Web:
         entry = {"campaign": "hello", "customer_id": id_, "entry": 1, "arm": "treated", "enrolled_at": now}
         sent = {"state": "accepted", "due_at": now, "sent_at": now, "settled_at": now}
         route = {"step": "first", "channel": "sms", "kind": "sms", "purpose": "marketing"}
-        version = {"campaign": "hello", "digest": f"k{id_}", "source": "", "templates": {}, "created_at": now}
+        version = {"campaign": "hello", "digest": f"k{id_}", "source": "", "digests": {}, "created_at": now}
         with self.database.write() as connection:
 
             def add(table: Table, **row: Any) -> int:
