@@ -49,6 +49,7 @@ CODES: Codes = {
     131026: RejectReason.BAD_ADDRESS,
     131030: RejectReason.BLOCKED,  # a test number writes to those alone that are on its list
     131031: RESTRICTED,
+    131037: Operator("WhatsApp has not approved the sender's display name", "look at it in WhatsApp Manager"),
     131042: _PAYMENT,
     131045: Operator("WhatsApp does not know the number that sends", "register it in WhatsApp Manager"),
     131047: RejectReason.BLOCKED,  # free text, and more than 24 hours since the customer wrote
