@@ -5,7 +5,8 @@ A channel is opened with its settings, says what it can do, and takes batches of
 `ChannelUnavailable` (an operator has to act) or `BatchRefused` (smaller batches may pass).
 
 What a channel can do beyond sending is a protocol of its own, which its adapter implements or not: `Receiver`
-(the provider calls us), `Poller` (we ask what is new), `Publisher` (public posts).
+(the provider calls us), `Challenger` (and asks first whether it may), `Poller` (we ask what is new),
+`Publisher` (public posts).
 """
 
 from __future__ import annotations
@@ -256,6 +257,14 @@ class Receiver(Protocol):
 
         Raises ValueError, without data in its text, for a body that cannot be read at all.
         """
+
+
+@runtime_checkable
+class Challenger(Protocol):
+    """A receiver whose provider first asks, by a GET, whether the webhook's address is ours."""
+
+    def challenge(self, query: Mapping[str, str]) -> str | None:
+        """What to answer; None: whoever asks does not know our secret. Uses no network."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from datetime import datetime
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import PlainTextResponse
 
-from holdfast.channel import Receiver
+from holdfast.channel import Challenger, Receiver
 from holdfast.delivery import Workspace
 from holdfast.errors import AnswerRefused
 from holdfast.store import inbox
@@ -21,13 +22,25 @@ _log = logging.getLogger(__name__)
 
 
 def routes(ws: Workspace, clock: Callable[[], datetime]) -> APIRouter:
-    """POST /webhooks/{channel}."""
+    """POST /webhooks/{channel}, and GET for providers that ask first."""
     router = APIRouter(include_in_schema=False)
 
     @router.post("/webhooks/{channel}")
     async def webhook(channel: str, request: Request) -> Response:
         body = await read_body(request, LARGEST_BODY)
         return Response(status_code=await run_in_threadpool(take, channel, request.headers, body))
+
+    @router.get("/webhooks/{channel}")
+    def challenge(channel: str, request: Request) -> Response:
+        asked = ws.channel(channel) if channel in ws.project.channels else None
+        if not isinstance(asked, Challenger):
+            return Response(status_code=404)
+        answer = asked.challenge(request.query_params)
+        if answer is None:
+            _log.warning("a webhook of %s was asked for, without its secret", channel)
+            return Response(status_code=403)
+        # What is given back came with the request: nobody is to take it for a page.
+        return PlainTextResponse(answer, headers={"X-Content-Type-Options": "nosniff"})
 
     def take(name: str, headers: Mapping[str, str], body: bytes) -> int:
         receiver = ws.channel(name) if name in ws.project.channels else None

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+from channels.sandbox import SandboxChannel, SandboxSettings
 from holdfast.web.webhooks import LARGEST_BODY
 from tests.integration.conftest import Clock
 from tests.integration.web.conftest import Outage, Web, on_postgresql, on_sqlite, signed
@@ -121,6 +124,51 @@ def test_health_is_the_databases(web: Web) -> None:
     with Outage(web.database):
         assert web.client.get("/healthz").status_code == 503
     assert web.client.get("/healthz").status_code == 200
+
+
+# --- providers that ask first -----------------------------------------------------------------------
+
+
+class Asking(SandboxChannel):
+    """A sandbox whose provider asks whether the address is ours."""
+
+    def challenge(self, query: Mapping[str, str]) -> str | None:
+        return query.get("echo") if query.get("token") == "open sesame" else None
+
+
+@pytest.fixture
+def asked(web: Web, tmp_path: Path) -> Web:
+    asking = Asking("email", SandboxSettings.model_validate({"folder": tmp_path / "asking"}))
+    web.bench.channels["email"] = asking  # type: ignore[assignment]
+    return web
+
+
+@on_sqlite
+def test_who_knows_the_secret_gets_the_challenge_back_as_plain_text(asked: Web) -> None:
+    given = {"token": "open sesame", "echo": "<b>1158201444</b>"}
+    response = asked.client.get("/webhooks/email", params=given)
+    assert (response.status_code, response.text) == (200, "<b>1158201444</b>")
+    assert response.headers["Content-Type"].startswith("text/plain")
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert bodies(asked) == []
+
+
+@on_sqlite
+@pytest.mark.parametrize("query", ["", "token=", "token=wrong&echo=1", "echo=1", "token=open+sesame"])
+def test_who_does_not_know_it_is_refused_and_told_nothing(
+    asked: Web, query: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    response = asked.client.get(f"/webhooks/email?{query}")
+    assert (response.status_code, response.content) == (403, b"")
+    said = [record.getMessage() for record in caplog.records if record.name.startswith("holdfast")]
+    assert said == ["a webhook of email was asked for, without its secret"]
+
+
+@on_sqlite
+def test_a_channel_that_is_not_asked_is_not_found(web: Web) -> None:
+    for name in ("email", "sms", "nowhere"):
+        response = web.client.get(f"/webhooks/{name}?token=open+sesame&echo=1")
+        assert (response.status_code, response.content) == (404, b""), name
 
 
 def _answer(web: Web, *parts: bytes) -> int:

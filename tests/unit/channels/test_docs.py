@@ -13,7 +13,19 @@ DOCS = (Path(__file__).parents[3] / "docs" / "channels.md").read_text(encoding="
 
 
 @pytest.mark.parametrize(
-    "name", ["mastodon", "sandbox", "sendgrid", "smtp", "telegram", "twilio", "webhook", "x"]
+    "name",
+    [
+        "mastodon",
+        "messenger",
+        "sandbox",
+        "sendgrid",
+        "smtp",
+        "telegram",
+        "twilio",
+        "webhook",
+        "whatsapp",
+        "x",
+    ],
 )
 def test_every_setting_is_documented_and_nothing_else(name: str) -> None:
     _, section = DOCS.split(f"\n## {name}\n")
