@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_core import PydanticCustomError
 
 from channels.one_a_call import Answer, OneACall, OneACallSettings
+from channels.opt_out_words import meant_by
 from holdfast.channel import InDoubt, Outcome, Rejected, RejectReason, ResponseKind, Retry
 from holdfast.errors import AnswerRefused
 from holdfast.units import WebAddress
@@ -64,8 +65,8 @@ class GraphSettings(OneACallSettings):
         None, description="A text of your own that Meta repeats when the webhook is set up. A secret."
     )
     stop_words: tuple[str, ...] = Field(
-        ("stop", "stopp", "stop all", "stop promotions", "unsubscribe"),
-        description="Messages of these words alone end it for who sends them.",
+        ("stopp", "stop all", "stop promotions"),
+        description="More messages that end it for who sends them, beside `stop` and its like.",
     )
 
 
@@ -154,7 +155,7 @@ class GraphChannel(OneACall):
             case Turn.EVERYBODY_WAITS:
                 return Retry(answer.retry_after, detail)
             case Turn.RECIPIENT_WAITS:
-                return Retry(None, detail)  # a pause would be everybody's
+                return Retry(answer.retry_after, detail, of_recipient=True)
             case Turn.NOBODY_KNOWS:
                 return InDoubt(detail)
             case Operator(what, hint) if isinstance(error, dict) and "code" in error:
@@ -179,11 +180,6 @@ class GraphChannel(OneACall):
         if not hmac.compare_digest(token.get_secret_value().encode(), given):
             return None
         return query.get("hub.challenge")
-
-
-def sendable(text: str) -> str:
-    """The text without halves of surrogate pairs, which JSON in UTF-8 cannot hold."""
-    return text.encode(errors="replace").decode()
 
 
 # --- webhooks -----------------------------------------------------------------------------------------
@@ -228,9 +224,9 @@ def moment(seconds: Any, unit: timedelta = timedelta(seconds=1)) -> datetime | N
 
 
 def said(words: str, stop_words: Iterable[str]) -> ResponseKind:
-    """Whether who wrote these words wants no more of us, or something else."""
+    """What who wrote these words asks for: by the words that all channels know, or by these."""
     plain = " ".join(words.split()).strip(" .!\"'").casefold()
-    return ResponseKind.UNSUBSCRIBED if plain in map(str.casefold, stop_words) else ResponseKind.REPLIED
+    return ResponseKind.UNSUBSCRIBED if plain in map(str.casefold, stop_words) else meant_by(words)
 
 
 def reason_of(meaning: Meaning | None) -> RejectReason:

@@ -19,7 +19,7 @@ from channels.mastodon_text import (
     without_first_mentions,
     without_mentions,
 )
-from channels.one_a_call import Answer, Call, OneACall, OneACallSettings
+from channels.one_a_call import Answer, Call, OneACall, OneACallSettings, sendable
 from channels.opt_out_words import meant_by
 from holdfast.channel import (
     Accepted,
@@ -190,10 +190,9 @@ class MastodonChannel(OneACall):
             return Rejected(RejectReason.TOO_LARGE)
         # Kept for an hour: a repeat within it is answered with the status that is there.
         digest = sha256(key.encode(errors="replace")).hexdigest()
-        status = text.encode(errors="replace").decode()
         return Call(
             "/api/v1/statuses",
-            json={"status": status, "visibility": visibility},
+            json={"status": sendable(text), "visibility": visibility},
             headers={"Idempotency-Key": digest},
         )
 

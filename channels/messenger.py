@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from channels import messenger_events
-from channels.graph import GraphChannel, GraphSettings, ObjectId, sendable, text
-from channels.one_a_call import Answer, Call
+from channels.graph import GraphChannel, GraphSettings, ObjectId, text
+from channels.one_a_call import Answer, Call, sendable
 from holdfast.channel import (
     Accepted,
     Capabilities,

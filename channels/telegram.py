@@ -121,7 +121,7 @@ class TelegramChannel(OneACall):
 
     def refused(self, answer: Answer) -> Outcome | None:
         """What Telegram says of one chat or message; the rest is for an operator, or the base."""
-        if answer.status == 429:
+        if answer.status == 429:  # of this chat or of the bot, which Telegram does not say: of all, then
             return Retry(_asked_pause(answer) or answer.retry_after, "429")
         if answer.status == 404:
             # So it answers to a token that cannot be one, too.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from channels import standard_webhooks
-from channels.one_a_call import Answer, Call, OneACall, OneACallSettings
+from channels.one_a_call import Answer, Call, OneACall, OneACallSettings, sendable
 from channels.standard_webhooks import WebhookSecret
 from holdfast.channel import (
     Accepted,
@@ -122,7 +122,7 @@ class WebhookChannel(OneACall):
         """Accepted, whatever the answer says; with its `id`, where it has one."""
         id_ = answer.body.get("id")
         is_id = isinstance(id_, str | int) and not isinstance(id_, bool)
-        return Accepted(str(id_)[:_LONGEST_ID].encode(errors="replace").decode() if is_id else "")
+        return Accepted(sendable(str(id_)[:_LONGEST_ID]) if is_id else "")
 
     def refused(self, answer: Answer) -> Outcome | None:
         """What the receiver says of the message, in our own words; a 410 without is about the address."""

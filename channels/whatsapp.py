@@ -9,8 +9,8 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from channels import whatsapp_events
-from channels.graph import GraphChannel, GraphSettings, ObjectId, sendable, text
-from channels.one_a_call import Answer, Call
+from channels.graph import GraphChannel, GraphSettings, ObjectId, text
+from channels.one_a_call import Answer, Call, sendable
 from holdfast.audience.addresses import phone_number
 from holdfast.channel import (
     Accepted,

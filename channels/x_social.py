@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
+from channels.one_a_call import sendable
 from channels.x_text import LONGEST_POST, same_post, weighted_length
 from holdfast.channel import (
     Accepted,
@@ -175,7 +176,7 @@ class XChannel:
         user_id = self._ids.get(handle, "") if handle else address
         if not (user_id.isascii() and user_id.isdigit()):
             return Rejected(RejectReason.BAD_ADDRESS, "no such user")
-        text = _sendable(message.text)
+        text = sendable(message.text)
         if len(text) > LONGEST_MESSAGE:
             return Rejected(RejectReason.TOO_LARGE)
         sent = self._connection.exchange("create_direct_message", participant_id=user_id, text=text)
@@ -286,11 +287,6 @@ def _handle(address: str) -> str:
     address = address.strip()
     found = None if address.isdigit() else _HANDLE.fullmatch(address)
     return found[1].lower() if found else ""
-
-
-def _sendable(text: str) -> str:
-    """Without lone halves of characters, which no network takes."""
-    return text.encode(errors="replace").decode()
 
 
 def _numbers(tweet: Mapping[str, Any]) -> PostNumbers:

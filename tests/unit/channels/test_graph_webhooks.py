@@ -109,15 +109,19 @@ def test_a_channel_without_a_token_answers_nobody() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["stop", "STOP", " Stop. ", '"stop"', "stop\n", "Stop  All", "UNSUBSCRIBE!"]
+    "words", ["stop", "STOP", " Stop. ", '"stop"', "stop\n", "Stop  All", "UNSUBSCRIBE!", "baja."]
 )
 def test_a_word_that_ends_it_is_known_however_it_is_written(words: str) -> None:
-    assert said(words, ("stop", "stop all", "Unsubscribe")) is ResponseKind.UNSUBSCRIBED
+    assert said(words, ("stop all", "Baja")) is ResponseKind.UNSUBSCRIBED
+
+
+def test_a_word_brings_it_back() -> None:
+    assert said("Start!", ("stop all",)) is ResponseKind.RESUBSCRIBED
 
 
 @pytest.mark.parametrize("words", ["", "Do not stop", "stop it, I love it", "s t o p", "nonstop", "."])
 def test_other_words_are_a_reply(words: str) -> None:
-    assert said(words, ("stop", "stop all", "unsubscribe")) is ResponseKind.REPLIED
+    assert said(words, ("stop all",)) is ResponseKind.REPLIED
 
 
 @pytest.mark.parametrize("told", [None, "", "soon", [], {}, "9" * 40, 10**40, float("nan"), float("inf")])

@@ -185,8 +185,8 @@ OUTCOMES: list[tuple[Answer | Act, Outcome]] = [
         refusal(4, headers={"X-Business-Use-Case-Usage": "odd", "Retry-After": "7"}),
         Retry(timedelta(seconds=7), "4"),
     ),
-    (refusal(131056, headers={"Retry-After": "7"}), Retry(None, "131056")),
-    (refusal(131049, status=429, headers={"Retry-After": "7"}), Retry(None, "131049")),
+    (refusal(131056, headers={"Retry-After": "7"}), Retry(timedelta(seconds=7), "131056", of_recipient=True)),
+    (refusal(131049, status=429), Retry(None, "131049", of_recipient=True)),
     (Answer(503), Retry(None, "503")),
     (refusal(131016, status=500), Retry(None, "131016")),
     (Answer(500, {"error": {"code": 999999}}), InDoubt("500")),
@@ -221,8 +221,9 @@ def test_every_code_of_a_refusal_has_its_outcome(code: int | tuple[int, int]) ->
                 assert channel.send([saying("Hello")]) == [Rejected(reason, detail)]
             case Turn.NOBODY_KNOWS:
                 assert channel.send([saying("Hello")]) == [InDoubt(detail)]
-            case Turn():
-                assert channel.send([saying("Hello")]) == [Retry(None, detail)]
+            case Turn() as turn:
+                waits = Retry(None, detail, of_recipient=turn is Turn.RECIPIENT_WAITS)
+                assert channel.send([saying("Hello")]) == [waits]
             case Operator(what, hint):
                 with pytest.raises(ChannelUnavailable) as refused:
                     channel.send([saying("Hello")])
