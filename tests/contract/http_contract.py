@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -17,21 +17,32 @@ from holdfast.channel import Accepted, Channel, InDoubt, Outcome, Rejected, Reje
 from holdfast.errors import ChannelUnavailable
 from holdfast.settings import ChannelConfig
 from tests.contract import letters
-from tests.contract.channel_contract import HOSTILE, SECRET, ChannelContract
+from tests.contract.channel_contract import HOSTILE, SECRET, ChannelContract, send
 from tests.contract.letters import message
 from tests.servers.stand_in import Act, Answer, StandIn
 
-# Two of 5,000 characters in one message are more than these providers take.
-FITTING = [text for text in HOSTILE if len(text) < 3000]
+# Two of these in one message are more than the providers take.
+LONG = [text for text in HOSTILE if len(text) >= 3000]
+FITTING = [text for text in HOSTILE if text not in LONG]
 HTML = b"<html><h1>It works!</h1></html>"
 
 
 class HttpContract(ChannelContract):
-    """Inherit, and give `settings` (all but base_url) and the stand-in; `address` is one it takes."""
+    """Inherit, and give `settings` (all but base_url, which ends with `path`) and the stand-in.
 
-    stand_in: ClassVar[type[StandIn]]
+    `address` is one that it takes, `no_addresses` are none to it; `of_unreadable` is what a yes is whose
+    answer cannot be read.
+    """
+
+    stand_in: ClassVar[Callable[..., StandIn]]
     settings: Mapping[str, Any]
+    path: ClassVar[str] = ""
     address: ClassVar[str]
+    no_addresses: ClassVar[Sequence[str]] = (
+        "", " ", "nobody", "+", "4711\r\nX: y", "\n", "9" * 400, "１２３４５６７", "4711;4712", "\ud800"
+    )  # fmt: skip
+    of_unreadable: ClassVar[type[Outcome]] = InDoubt
+    server: Any
 
     @pytest.fixture(autouse=True)
     def _addressed(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,7 +51,8 @@ class HttpContract(ChannelContract):
     @pytest.fixture
     def options(self) -> Iterator[dict[str, Any]]:
         with self.stand_in() as self.server:
-            yield {"base_url": self.server.url, "concurrency": 4, "timeout": "30s", **self.settings}
+            address = self.server.url + self.path
+            yield {"base_url": address, "concurrency": 4, "timeout": "30s", **self.settings}
 
     @pytest.fixture
     def opened(self, options: dict[str, Any]) -> Iterator[Callable[..., Channel]]:
@@ -51,9 +63,9 @@ class HttpContract(ChannelContract):
         def open_before(
             *script: Answer | Act | None, tls: ssl.SSLContext | None = None, **more: Any
         ) -> Channel:
-            self.server = self.stand_in(script, tls)
+            self.server = self.stand_in(script, tls=tls)
             servers.append(self.server.__enter__())
-            given = {**options, "base_url": self.server.url, **more}
+            given = {**options, "base_url": self.server.url + self.path, **more}
             channels.append(open_channel("shop", ChannelConfig(adapter=self.adapter), given))
             return channels[-1]
 
@@ -68,6 +80,17 @@ class HttpContract(ChannelContract):
         self, channel: Channel, text: str
     ) -> None:
         super().test_hostile_content_is_one_message_and_leaves_the_others_alone(channel, text)
+
+    @pytest.mark.parametrize("text", LONG, ids=len)
+    def test_what_is_longer_than_the_provider_takes_is_refused_and_the_others_go(
+        self, channel: Channel, text: str
+    ) -> None:
+        long = message(2, subject=text, plain=(text, text))
+        outcomes = send(channel, [message(1), long, message(3)])
+        assert [type(outcome) for outcome in outcomes] == [Accepted, Rejected, Accepted]
+        assert isinstance(outcomes[1], Rejected)
+        assert outcomes[1].reason is RejectReason.TOO_LARGE
+        assert self.delivered() == 2
 
     @pytest.mark.parametrize(
         ("answer", "outcome"),
@@ -132,10 +155,10 @@ class HttpContract(ChannelContract):
         ],
         ids=["empty", "html", "list", "object", "deep", "after it was taken"],
     )
-    def test_a_yes_that_cannot_be_read_is_in_doubt(
+    def test_a_yes_that_cannot_be_read_is_in_doubt_unless_any_yes_will_do(
         self, opened: Callable[..., Channel], answer: Answer | Act
     ) -> None:
-        assert [type(sent) for sent in opened(answer).send([message(1)])] == [InDoubt]
+        assert [type(sent) for sent in opened(answer).send([message(1)])] == [self.of_unreadable]
 
     @pytest.mark.parametrize("act", [Act.DROP, Act.TAKE_AND_DROP, Act.HANG])
     def test_no_answer_is_in_doubt(
@@ -179,16 +202,14 @@ class HttpContract(ChannelContract):
         assert [type(outcome) for outcome in outcomes] == [Accepted]
         self.assert_no_secret(outcomes, caplog)
 
-    @pytest.mark.parametrize(
-        "address",
-        ["", " ", "nobody", "+", "4711\r\nX: y", "\n", "9" * 400, "１２３４５６７", "4711;4712", "\ud800"],
-    )
-    def test_what_is_no_address_is_not_called(self, channel: Channel, address: str) -> None:
-        [outcome] = channel.send([message(1, to=address)])
-        assert isinstance(outcome, Rejected)
-        assert outcome.reason is RejectReason.BAD_ADDRESS
+    def test_what_is_no_address_is_not_called(self, channel: Channel) -> None:
+        for address in self.no_addresses:
+            [outcome] = channel.send([message(1, to=address)])
+            assert isinstance(outcome, Rejected), address
+            assert outcome.reason is RejectReason.BAD_ADDRESS
         assert self.server.requests == []
 
     def assert_no_secret(self, given: Any, caplog: pytest.LogCaptureFixture) -> None:
+        assert message(1).to not in caplog.text
         hint = getattr(given, "hint", "")
         assert SECRET not in f"{given!r} {given} {hint} {getattr(given, '__context__', None)!r} {caplog.text}"

@@ -1,29 +1,20 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
-import pytest
+from functools import partial
+from types import MappingProxyType
 
 from holdfast.channel import Channel, Poller
-from tests.contract.channel_contract import SECRET, ChannelContract
+from tests.contract.channel_contract import SECRET
+from tests.contract.http_contract import HttpContract
 from tests.servers.mastodon_server import MastodonServer
 
 
-class TestMastodonMessages(ChannelContract):
+class TestMastodonMessages(HttpContract):
     adapter = "mastodon"
-
-    @pytest.fixture
-    def options(self) -> Iterator[dict[str, Any]]:
-        with MastodonServer(token=SECRET, limit=20_000) as self.server:
-            yield {
-                "kind": "message",
-                "base_url": self.server.url,
-                "token": SECRET,
-                "domain": "acme.example",
-                "max_characters": 20_000,
-                "concurrency": 4,
-            }
+    stand_in = staticmethod(partial(MastodonServer, token=SECRET))
+    settings = MappingProxyType({"kind": "message", "token": SECRET, "domain": "acme.example"})
+    address = "customer{}@example.com"
+    no_addresses = ("", " ", "+", "ann\r\nX: y", "\n", "9" * 400, "ann;bob", "a b", "@a@b@c", "\ud800")
 
     def delivered(self) -> int:
         return len(self.server.messages)

@@ -19,7 +19,6 @@ class TestTelegram(HttpContract):
     stand_in = Bot
     settings = MappingProxyType({"token": TOKEN, "webhook_secret": SECRET})
     address = "4711{}"
-    server: TelegramServer
 
     def delivered(self) -> int:
         return len(self.server.messages)

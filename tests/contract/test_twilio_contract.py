@@ -24,7 +24,6 @@ class TestTwilio(HttpContract):
         }
     )
     address = "+49151000{}"
-    server: TwilioServer
 
     def delivered(self) -> int:
         return len(self.server.messages)

@@ -1,34 +1,40 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
-import pytest
-
-from holdfast.channel import Channel, Receiver
-from tests.contract.channel_contract import SECRET, ChannelContract
+from holdfast.channel import Accepted, Channel, Receiver
+from tests.contract.channel_contract import SECRET
+from tests.contract.http_contract import HttpContract
 from tests.servers.webhook_server import WebhookServer
 
 
-class TestWebhook(ChannelContract):
+class TestWebhook(HttpContract):
     adapter = "webhook"
-
-    @pytest.fixture(params=["email", "letter"])
-    def options(self, request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
-        with WebhookServer(key=SECRET.encode()) as self.server:
-            yield {
-                "kind": request.param,
-                "base_url": f"{self.server.url}/hooks/{SECRET}",
-                "secret": SECRET,
-                "webhook_key": SECRET,
-                "dedupes": True,
-                "allow_private": True,
-                "concurrency": 4,
-                "max_bytes": 100_000,
-            }
+    stand_in = staticmethod(partial(WebhookServer, key=SECRET.encode()))
+    settings: Mapping[str, Any] = MappingProxyType(
+        {
+            "kind": "letter",
+            "secret": SECRET,
+            "webhook_key": SECRET,
+            "dedupes": True,
+            "allow_private": True,
+            "max_bytes": 4_000,
+        }
+    )
+    path = f"/hooks/{SECRET}"
+    address = "{} High St, Berlin"
+    no_addresses = ("", " \t", "1 High St\r\nX: y", "\n", "a\x00", "9" * 1001, "\ud800")
+    of_unreadable = Accepted
 
     def delivered(self) -> int:
         return len(self.server.messages)
 
     def test_it_takes_answers(self, channel: Channel) -> None:
         assert isinstance(channel, Receiver)
+
+
+class TestWebhookForEmail(TestWebhook):
+    settings = MappingProxyType({**TestWebhook.settings, "kind": "email"})

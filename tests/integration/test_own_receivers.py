@@ -21,7 +21,7 @@ from holdfast.tables import addresses, consents
 from tests.integration.conftest import Bench, Clock, Shop, make_bench
 from tests.servers import mastodon_server
 from tests.servers.mastodon_server import MastodonServer
-from tests.servers.scripted_http import Answer
+from tests.servers.stand_in import Answer
 from tests.servers.webhook_server import WebhookServer
 
 SECRET = "s3cret-of-the-hook"
@@ -37,7 +37,7 @@ def bench(database: Database, shop: Shop, clock: Clock, tmp_path: Path) -> Bench
 def campaign_by(channel: Channel, bench: Bench, customers: int) -> None:
     """A campaign to so many customers, at `c1@social.example` and so on."""
     kind = channel.capabilities.kind
-    (bench.ws.library.root / f"note.{kind}.txt").write_text("{% block body %}Hello{% endblock %}")
+    bench.edit(f"note.{kind}.txt", "{% block body %}Hello{% endblock %}")
     cast(Any, bench.channels)["sms"] = channel
     bench.campaign(steps=[{"id": "first", "channels": ["sms"], "template": "note"}])
     bench.shop.customers(customers, kinds=[kind])

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import hmac
-import json
 import re
-import socket
-import ssl
-import struct
-import threading
-from collections import deque
-from collections.abc import Mapping, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any
 
-from tests.servers.x_server import Act, Answer
+from tests.servers.stand_in import Answer, Request, StandIn
 
 TOKEN = "s3cret-Wert"
 APP_SECRET = "an-app-secret"
@@ -39,52 +32,21 @@ def signed(body: bytes, secret: str = APP_SECRET) -> dict[str, str]:
     return {"x-hub-signature-256": f"sha256={hmac.digest(secret.encode(), body, 'sha256').hex()}"}
 
 
-class GraphServer:
-    """Serves from threads until closed. `script` has what to do with each call, None to do as it is told."""
+class GraphServer(StandIn):
+    """`messages` are those taken, for both channels."""
 
-    def __init__(self, script: Sequence[Answer | Act | None] = (), tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.messages: list[dict[str, Any]] = []
-        self.calls: list[str] = []
-        self.closing = threading.Event()
-        self._script = deque(script)
-        self._lock = threading.Lock()
-        self._http = _HttpServer(self)
-        self._scheme = "https" if tls else "http"
-        if tls:
-            self._http.socket = tls.wrap_socket(self._http.socket, server_side=True)
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.closing.set()
-        self._http.shutdown()
-        self._http.server_close()
-
-    @property
-    def url(self) -> str:
-        """What to give to `base_url`."""
-        return f"{self._scheme}://127.0.0.1:{self._http.server_address[1]}"
-
-    def answer(self, path: str, authorization: str, body: Any) -> Answer | Act:
-        """What becomes of one call."""
-        with self._lock:
-            self.calls.append(path)
-            act = self._script.popleft() if self._script else None
-            if act in (Act.DROP, Act.HANG) or isinstance(act, Answer):
-                return act
-            done = self._do(path, authorization, body)
-            return done if act is None else act
-
-    def _do(self, path: str, authorization: str, body: Any) -> Answer:
-        if authorization != f"Bearer {TOKEN}":
+    def do(self, request: Request) -> Answer:
+        """Takes a message."""
+        if request.headers.get("authorization") != f"Bearer {TOKEN}":
             return refusal(190, status=401)
-        known = _PATH.fullmatch(path)
+        known = _PATH.fullmatch(request.path)
         if not known:
             return refusal(100, 33)
-        return self._whatsapp(body) if known[1] == PHONE_NUMBER_ID else self._messenger(body)
+        return (self._whatsapp if known[1] == PHONE_NUMBER_ID else self._messenger)(request.json)
 
     def _whatsapp(self, body: Any) -> Answer:
         if body["messaging_product"] != "whatsapp" or not re.fullmatch(r"\+?\d{5,15}", body["to"]):
@@ -112,48 +74,3 @@ class GraphServer:
     def _keep(self, prefix: str, body: Any) -> str:
         self.messages.append(body)
         return f"{prefix}{len(self.messages)}"
-
-
-class _HttpServer(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-
-    def __init__(self, graph: GraphServer) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.graph = graph
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that go away are part of the game."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: _HttpServer
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
-        answer = self.server.graph.answer(self.path, self.headers.get("Authorization", ""), body)
-        if isinstance(answer, Answer):
-            self._respond(
-                answer.status, b"" if answer.body is None else json.dumps(answer.body).encode(), answer
-            )
-        elif answer is Act.BABBLE:
-            self._respond(200, b"<html>busy</html>", Answer(200))
-        else:
-            if answer is Act.HANG:
-                self.server.graph.closing.wait(30)
-            # With this the connection ends by a reset, in the midst of it.
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.close_connection = True
-            self.connection.close()
-
-    def _respond(self, status: int, content: bytes, answer: Answer) -> None:
-        self.send_response_only(status)
-        for name, value in {"Content-Type": "application/json", **answer.headers}.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Silence."""

@@ -6,13 +6,12 @@ Posts come back as HTML, mentions without their hosts. A key of idempotency is k
 from __future__ import annotations
 
 import html
-import json
 import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from tests.servers.scripted_http import Answer, Request, ScriptedServer
+from tests.servers.stand_in import Answer, Request, StandIn
 
 START = datetime.fromisoformat("2026-06-03T12:00:00Z")
 _FIRST_ID = 116_000_000_000_000_000
@@ -25,7 +24,7 @@ def error(status: int, text: str, **headers: str) -> Answer:
     return Answer(status, {"error": text}, names)
 
 
-class MastodonServer(ScriptedServer):
+class MastodonServer(StandIn):
     """`statuses` are all that the account published, the oldest first; `strangers` are the addresses that
     cannot be mentioned: nobody has them, or they block the account."""
 
@@ -76,7 +75,7 @@ class MastodonServer(ScriptedServer):
         return error(404, "Record not found")
 
     def _post(self, request: Request) -> Answer:
-        given = json.loads(request.body)
+        given = request.json
         key = request.headers.get("idempotency-key", "")
         if key in self._by_key:
             return Answer(200, self._by_key[key])

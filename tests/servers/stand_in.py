@@ -10,14 +10,29 @@ import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum, auto
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
-from tests.servers.x_server import Act, Answer
 
-__all__ = ["Act", "Answer", "Request", "StandIn"]
+class Act(Enum):
+    """What the server does instead of answering."""
+
+    DROP = auto()  # reads the request and resets the connection
+    HANG = auto()  # reads the request and never answers
+    TAKE_AND_DROP = auto()  # does as it is told, and resets the connection
+    BABBLE = auto()  # takes it, and answers with something that is no JSON
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer that does nothing of what was asked. Its body goes out as JSON; bytes go out as they are."""
+
+    status: int
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -26,6 +41,7 @@ class Request:
 
     method: str
     path: str
+    query: Mapping[str, list[str]]
     headers: Mapping[str, str]
     body: bytes
 
@@ -41,19 +57,28 @@ class Request:
 class StandIn(ABC):
     """Serves from threads until closed.
 
-    `script` is what happens to the first, second … request; None, and whatever comes after its end, is
-    normal. An Answer whose body is bytes goes out as it is.
+    `script` is what happens to the first, second … request that writes; None, and whatever comes after its
+    end, is normal. `reading` is the same for requests that read, by GET.
     """
 
-    def __init__(self, script: Sequence[Answer | Act | None] = (), tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        script: Sequence[Answer | Act | None] = (),
+        reading: Sequence[Answer | Act | None] = (),
+        tls: ssl.SSLContext | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
         self.requests: list[Request] = []
         self.closing = threading.Event()
-        self._script = deque(script)
+        self._script, self._reading = deque(script), deque(reading)
         self._lock = threading.Lock()
-        self._http = _HttpServer(self)
+        self._http = _HttpServer((host, port), self)
         self._scheme = "https" if tls else "http"
         if tls:
-            self._http.socket = tls.wrap_socket(self._http.socket, server_side=True)
+            self._http.socket = tls.wrap_socket(
+                self._http.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
 
     def __enter__(self) -> Self:
@@ -66,9 +91,19 @@ class StandIn(ABC):
         self._http.server_close()
 
     @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._http.server_address[1])
+
+    @property
     def url(self) -> str:
         """What to give to `base_url`."""
-        return f"{self._scheme}://127.0.0.1:{self._http.server_address[1]}"
+        return f"{self._scheme}://{self._http.server_address[0]!s}:{self.port}"
+
+    @property
+    def calls(self) -> list[str]:
+        """The requests in short: `POST /path`."""
+        return [f"{request.method} {request.path}" for request in self.requests]
 
     @abstractmethod
     def do(self, request: Request) -> Answer:
@@ -78,7 +113,8 @@ class StandIn(ABC):
         """What becomes of one request."""
         with self._lock:
             self.requests.append(request)
-            act = self._script.popleft() if self._script else None
+            script = self._reading if request.method == "GET" else self._script
+            act = script.popleft() if script else None
             if act in (Act.DROP, Act.HANG) or isinstance(act, Answer):
                 return act
             done = self.do(request)
@@ -89,8 +125,8 @@ class _HttpServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, provider: StandIn) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, address: tuple[str, int], provider: StandIn) -> None:
+        super().__init__(address, _Handler)
         self.provider = provider
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -99,6 +135,7 @@ class _HttpServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: _HttpServer
 
     def do_GET(self) -> None:
@@ -109,23 +146,28 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        url = urlsplit(self.path)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        answer = self.server.provider.answer(Request(self.command, self.path, headers, body))
+        request = Request(self.command, url.path, parse_qs(url.query), headers, body)
+        answer = self.server.provider.answer(request)
+        if answer is Act.BABBLE:
+            answer = Answer(200, b"<html>busy</html>", {"Content-Type": "text/html"})
         if isinstance(answer, Answer):
-            self._respond(answer.status, _content(answer.body), answer.headers)
-        elif answer is Act.BABBLE:
-            self._respond(200, b"<html>busy</html>", {"Content-Type": "text/html"})
-        else:
-            if answer is Act.HANG:
-                self.server.provider.closing.wait(30)
-            # With this the connection ends by a reset, in the midst of it.
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.close_connection = True
-            self.connection.close()
+            self._respond(answer)
+            return
+        if answer is Act.HANG:
+            self.server.provider.closing.wait(30)
+        # With this the connection ends by a reset, in the midst of it.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+        self.connection.close()
 
-    def _respond(self, status: int, content: bytes, headers: Mapping[str, str]) -> None:
-        self.send_response_only(status)
-        for name, value in {"Content-Type": "application/json", **headers}.items():
+    def _respond(self, answer: Answer) -> None:
+        content = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
+        if answer.body is None:
+            content = b""
+        self.send_response_only(answer.status)
+        for name, value in {"Content-Type": "application/json", **answer.headers}.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -133,9 +175,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Silence."""
-
-
-def _content(body: Any) -> bytes:
-    if isinstance(body, bytes):
-        return body
-    return b"" if body is None else json.dumps(body).encode()

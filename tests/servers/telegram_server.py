@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.servers.stand_in import Act, Answer, Request, StandIn
-
-__all__ = ["Act", "Answer", "TelegramServer", "refusal"]
+from tests.servers.stand_in import Answer, Request, StandIn
 
 START = 1_780_488_000  # 2026-06-03 12:00 UTC
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from tests.servers.stand_in import Act, Answer, Request, StandIn
-
-__all__ = ["Act", "Answer", "TwilioServer", "refusal"]
+from tests.servers.stand_in import Answer, Request, StandIn
 
 
 def refusal(status: int, code: int, message: str = "Something about +4915100011") -> Answer:

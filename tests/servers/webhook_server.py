@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import hmac
-import json
 from typing import Any
 
-from tests.servers.scripted_http import Answer, Request, ScriptedServer
+from tests.servers.stand_in import Answer, Request, StandIn
 
 
-class WebhookServer(ScriptedServer):
+class WebhookServer(StandIn):
     """`key` is the bytes that sign; `messages` are the documents taken, by their ids."""
 
     def __init__(self, *args: Any, key: bytes, **more: Any) -> None:
@@ -25,5 +24,5 @@ class WebhookServer(ScriptedServer):
         expected = "v1," + base64.b64encode(hmac.digest(self.key, signed, "sha256")).decode()
         if request.headers.get("webhook-signature") != expected:
             return Answer(401, {"error": "signature"})
-        self.messages.setdefault(id_, json.loads(request.body))
+        self.messages.setdefault(id_, request.json)
         return Answer(200, {"id": f"crm-{id_}"})

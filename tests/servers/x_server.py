@@ -6,43 +6,17 @@ Posts come back as X gives them: escaped for HTML, links shortened to its own. A
 from __future__ import annotations
 
 import html
-import json
 import re
-import socket
-import ssl
-import struct
-import threading
-from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import Enum, auto
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
-from urllib.parse import parse_qs, urlsplit
+from typing import Any
+
+from tests.servers.stand_in import Answer, Request, StandIn
 
 ME = {"id": "7", "username": "acme", "name": "Acme"}
 START = datetime.fromisoformat("2026-06-03T12:00:00Z")
 _FIRST_ID = 1_900_000_000_000_000_000
 _ID = re.compile(r"\d{1,19}")
-
-
-class Act(Enum):
-    """What the server does instead of answering."""
-
-    DROP = auto()  # reads the request and resets the connection
-    HANG = auto()  # reads the request and never answers
-    TAKE_AND_DROP = auto()  # does as it is told, and resets the connection
-    BABBLE = auto()  # takes it, and answers with something that is no JSON
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer that does nothing of what was asked."""
-
-    status: int
-    body: Any = None
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def problem(status: int, detail: str, kind: str = "about:blank") -> Answer:
@@ -54,49 +28,18 @@ DUPLICATE = problem(403, "You are not allowed to create a Tweet with duplicate c
 NO_DMS = problem(403, "You do not have permission to DM one or more participants.")
 
 
-class XServer:
-    """Serves from threads until closed.
+class XServer(StandIn):
+    """`users` are ids by handle."""
 
-    `script` is what happens to the first, second … request that writes; None, and whatever comes after its
-    end, is normal. `reading` is the same for requests that read. `users` are ids by handle.
-    """
-
-    def __init__(
-        self,
-        script: Sequence[Answer | Act | None] = (),
-        reading: Sequence[Answer | Act | None] = (),
-        tls: ssl.SSLContext | None = None,
-    ) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.posts: list[dict[str, Any]] = []
         self.messages: list[dict[str, Any]] = []
         self.mentions: list[dict[str, Any]] = []
         self.users = {ME["username"]: ME["id"], "ann": "11", "bob": "12"}
-        self.calls: list[str] = []
         self.page_size = 100
         # Posts whose author X tells no more than everybody: older ones, or the token may not know.
         self.not_told: set[str] = set()
-        self._scripts = {"POST": deque(script), "GET": deque(reading)}
-        self._lock = threading.Lock()
-        self._closing = threading.Event()
-        self._http = _HttpServer(self)
-        self._scheme = "https" if tls else "http"
-        if tls:
-            self._http.socket = tls.wrap_socket(self._http.socket, server_side=True)
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._closing.set()
-        self._http.shutdown()
-        self._http.server_close()
-
-    @property
-    def url(self) -> str:
-        """What to give to `base_url`."""
-        return f"{self._scheme}://127.0.0.1:{self._http.server_address[1]}"
 
     # --- what people do -------------------------------------------------------------------------------
 
@@ -115,23 +58,16 @@ class XServer:
 
     # --- what the account does ------------------------------------------------------------------------
 
-    def answer(self, method: str, path: str, query: Mapping[str, str], body: Any) -> Answer | Act:
-        """What becomes of one request."""
-        with self._lock:
-            self.calls.append(f"{method} {path}")
-            script = self._scripts[method]
-            act = script.popleft() if script else None
-            if act in (Act.DROP, Act.HANG) or isinstance(act, Answer):
-                return act
-            done = self._do(method, path.removeprefix("/2/"), query, body)
-            return done if act is None else act
-
-    def _do(self, method: str, path: str, query: Mapping[str, str], body: Any) -> Answer:
-        match method, path.split("/"):
+    def do(self, request: Request) -> Answer:
+        """What X does with a request."""
+        if not request.headers.get("authorization", "").startswith(("OAuth ", "Bearer ")):
+            return Answer(401, {"title": "Unauthorized", "status": 401})
+        query = {key: values[0] for key, values in request.query.items()}
+        match request.method, request.path.removeprefix("/2/").split("/"):
             case "POST", ["tweets"]:
-                return self._create_post(body["text"])
+                return self._create_post(request.json["text"])
             case "POST", ["dm_conversations", "with", user, "messages"]:
-                return self._create_message(user, body["text"])
+                return self._create_message(user, request.json["text"])
             case "GET", ["users", "me"]:
                 return Answer(200, {"data": ME})
             case "GET", ["users", "by"]:
@@ -214,58 +150,3 @@ class XServer:
             "non_public_metrics": {"impression_count": 900, "url_link_clicks": 17},
             **more,
         }
-
-
-class _HttpServer(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-
-    def __init__(self, x: XServer) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.x = x
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that go away are part of the game."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: _HttpServer
-
-    def do_GET(self) -> None:
-        self._serve()
-
-    def do_POST(self) -> None:
-        self._serve()
-
-    def _serve(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        url = urlsplit(self.path)
-        query = {key: values[0] for key, values in parse_qs(url.query).items()}
-        if not self.headers.get("Authorization", "").startswith(("OAuth ", "Bearer ")):
-            answer: Answer | Act = Answer(401, {"title": "Unauthorized", "status": 401})
-        else:
-            answer = self.server.x.answer(self.command, url.path, query, json.loads(body) if body else None)
-        if isinstance(answer, Answer):
-            content = b"" if answer.body is None else json.dumps(answer.body).encode()
-            self._respond(answer.status, content, answer.headers)
-        elif answer is Act.BABBLE:
-            self._respond(201, b"<html>busy</html>", {})
-        else:
-            if answer is Act.HANG:
-                self.server.x._closing.wait(30)
-            # With this the connection ends by a reset, in the midst of it.
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.close_connection = True
-            self.connection.close()
-
-    def _respond(self, status: int, content: bytes, headers: Mapping[str, str]) -> None:
-        self.send_response_only(status)
-        for name, value in {"Content-Type": "application/json", **headers}.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Silence."""

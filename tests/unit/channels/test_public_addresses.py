@@ -13,12 +13,12 @@ from channels.http_connections import Connections
 from channels.public_addresses import PublicTransport, is_public, resolve
 from holdfast.channel import InDoubt, Retry
 from holdfast.errors import ChannelUnavailable
-from tests.servers.scripted_http import Answer, Request, ScriptedServer
+from tests.servers.stand_in import Answer, Request, StandIn
 
 NAME = "hook.acme.example"
 
 
-class Server(ScriptedServer):
+class Server(StandIn):
     def do(self, request: Request) -> Answer:
         return Answer(200, {"host": request.headers["host"]})
 
@@ -111,7 +111,7 @@ def test_it_connects_to_the_address_that_it_checked_and_asks_once() -> None:
             with pytest.raises(ChannelUnavailable, match="leads to an address that is not public"):
                 opened.exchange("POST", "/hook")
         assert names.asked == 2
-        assert (len(outside.calls), inside.calls) == (1, [])
+        assert (len(outside.requests), inside.requests) == (1, [])
 
 
 @pytest.mark.parametrize("found", [["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "127.0.0.1"]])
@@ -119,7 +119,7 @@ def test_one_address_inside_among_others_is_enough_to_refuse(found: list[str]) -
     with Server() as outside, connections(f"http://{NAME}:{outside.port}", Names(found)) as opened:
         with pytest.raises(ChannelUnavailable):
             opened.exchange("POST", "/hook")
-        assert outside.calls == []
+        assert outside.requests == []
 
 
 def test_an_address_where_nobody_listens_is_passed_over() -> None:
@@ -130,7 +130,7 @@ def test_an_address_where_nobody_listens_is_passed_over() -> None:
         )
         with httpx.Client(transport=transport) as client:
             assert client.post(f"http://{NAME}:{server.port}/hook", json={"a": 1}).status_code == 200
-        assert server.calls[0].body == b'{"a":1}'
+        assert server.requests[0].body == b'{"a":1}'
 
 
 def test_a_host_without_addresses_is_tried_again_later() -> None:
@@ -171,7 +171,7 @@ def test_tls_asks_for_the_name_and_its_certificate(certified: str, is_trusted: b
         else:
             with pytest.raises(ChannelUnavailable, match="certificate of webhook's address is not trusted"):
                 opened.exchange("POST", "/hook")
-            assert server.calls == []
+            assert server.requests == []
     assert asked_for == [NAME]
 
 
@@ -180,4 +180,4 @@ def test_a_proxy_of_the_environment_is_no_way_round(monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         with connections(f"http://{NAME}:{server.port}", Names(["127.0.0.1"])) as opened:
             assert not isinstance(opened.exchange("POST", "/hook"), Retry | InDoubt)
-        assert proxy.calls == []
+        assert proxy.requests == []

@@ -21,7 +21,8 @@ from holdfast.channel import (
 )
 from holdfast.errors import AnswerRefused, ChannelUnavailable, SettingsError
 from tests.contract.letters import message
-from tests.servers.telegram_server import START, Answer, TelegramServer, refusal
+from tests.servers.stand_in import Answer
+from tests.servers.telegram_server import START, TelegramServer, refusal
 
 TOKEN = "4711:AAE-a_bot's-token-of-35-characters_".replace("'", "")
 SECRET = "a-Secret_1"

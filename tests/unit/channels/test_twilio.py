@@ -26,7 +26,8 @@ from holdfast.channel import (
 )
 from holdfast.errors import AnswerRefused, ChannelUnavailable, SettingsError
 from tests.contract.letters import message
-from tests.servers.twilio_server import Answer, TwilioServer, refusal
+from tests.servers.stand_in import Answer
+from tests.servers.twilio_server import TwilioServer, refusal
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 SERVICE = "MG" + "1" * 32

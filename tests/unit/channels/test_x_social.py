@@ -28,7 +28,8 @@ from holdfast.errors import ChannelUnavailable, SettingsError
 from holdfast.settings import ChannelConfig
 from tests.contract.letters import message
 from tests.servers import x_server
-from tests.servers.x_server import Act, Answer, XServer, problem
+from tests.servers.stand_in import Act, Answer
+from tests.servers.x_server import XServer, problem
 
 TOKEN = "t0ken-of-the-user"
 KEYS: dict[str, Any] = dict.fromkeys(("api_key", "api_secret", "access_token", "access_secret"), TOKEN)
