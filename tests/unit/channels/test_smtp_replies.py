@@ -23,7 +23,12 @@ SENDER, RECIPIENT, CONTENT = Stage.SENDER, Stage.RECIPIENT, Stage.CONTENT
         (RECIPIENT, 554, b"5.7.1 relay denied", Rejected(RejectReason.BLOCKED, "554 5.7.1")),
         (RECIPIENT, 550, b"5.5.0 what", Rejected(RejectReason.UNKNOWN, "550 5.5.0")),
         (RECIPIENT, 503, b"bad sequence", Rejected(RejectReason.UNKNOWN, "503")),
-        (RECIPIENT, 450, b"4.2.0 greylisted, ann@example.com", Retry(detail="450 4.2.0")),
+        (
+            RECIPIENT,
+            450,
+            b"4.2.0 greylisted, ann@example.com",
+            Retry(detail="450 4.2.0", of_recipient=True),
+        ),
         (RECIPIENT, 452, b"later", Retry(detail="452")),
         (SENDER, 552, b"5.3.4 too big", Rejected(RejectReason.TOO_LARGE, "552 5.3.4")),
         (SENDER, 451, b"4.3.0 try later", Retry(detail="451 4.3.0")),
