@@ -68,7 +68,7 @@ class Connections:
             try:
                 return client.request(method, path, **request)
             except _NOT_SENT as error:
-                if _is_untrusted(error):
+                if is_untrusted(error):
                     what = f"the certificate of {self._provider}'s address is not trusted"
                     raise ChannelUnavailable(
                         f"channel {self._name!r}: {what}",
@@ -125,7 +125,8 @@ def until(moment: datetime, headers: Mapping[str, str]) -> timedelta | None:
     )
 
 
-def _is_untrusted(error: BaseException | None) -> bool:
+def is_untrusted(error: BaseException | None) -> bool:
+    """Whether a certificate that nobody vouches for is behind the error."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
             return True

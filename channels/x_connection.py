@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import ssl
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +13,7 @@ from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 from urllib3.exceptions import NewConnectionError
 
+from channels.http_connections import is_untrusted, until
 from holdfast.channel import DUPLICATE, InDoubt, Outcome, Rejected, RejectReason, Retry
 from holdfast.errors import ChannelUnavailable
 
@@ -84,7 +83,7 @@ class Connection:
         except requests.TooManyRedirects:
             raise self._unavailable(*_NO_API) from None
         except requests.ConnectionError as error:
-            if _is_untrusted(error):
+            if is_untrusted(error):
                 what = "the certificate of X's address is not trusted"
                 hint = "check base_url, and the machine's certificate authorities"
                 raise self._unavailable(what, hint) from None
@@ -167,20 +166,11 @@ def _problem(response: requests.Response) -> dict[str, Any]:
 def _pause(headers: Any) -> timedelta | None:
     """How long X asks us to wait, by its own clock."""
     try:
-        ends_at = datetime.fromtimestamp(int(headers["x-rate-limit-reset"]), UTC)
-        return max(ends_at - parsedate_to_datetime(headers["Date"]), timedelta())
-    except (KeyError, ValueError, TypeError, OverflowError, OSError):
+        return until(datetime.fromtimestamp(int(headers["x-rate-limit-reset"]), UTC), headers)
+    except (KeyError, ValueError, OverflowError, OSError):
         return None
 
 
 def _never_connected(error: requests.ConnectionError) -> bool:
     reason = getattr(error.args[0], "reason", None) if error.args else None
     return isinstance(error, requests.ConnectTimeout) or isinstance(reason, NewConnectionError)
-
-
-def _is_untrusted(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False

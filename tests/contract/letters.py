@@ -34,6 +34,11 @@ def message(number: int = 1, **changes: Any) -> Message:
     )
 
 
+def saying(text: str, **changes: Any) -> Message:
+    """A message of this text alone."""
+    return message(skeleton=Skeleton(text=(text,)), **changes)
+
+
 def messages(count: int, start: int = 1) -> list[Message]:
     """So many different messages."""
     return [message(number) for number in range(start, start + count)]

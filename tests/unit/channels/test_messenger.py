@@ -11,9 +11,10 @@ from channels import open_channel
 from channels.graph import GRAPH_CODES, Operator, Turn
 from channels.messenger import LONGEST_TEXT, MessengerChannel, MessengerSettings
 from channels.messenger_events import CODES
-from holdfast.channel import Accepted, InDoubt, Message, Outcome, Rejected, RejectReason, Retry, Skeleton
+from holdfast.channel import Accepted, InDoubt, Message, Outcome, Rejected, RejectReason, Retry
 from holdfast.errors import ChannelUnavailable, SettingsError
 from holdfast.settings import ChannelConfig
+from tests.contract import letters
 from tests.contract.letters import message
 from tests.servers.graph_server import PAGE_ID, TOKEN, GraphServer, refusal
 from tests.servers.stand_in import Act, Answer
@@ -35,7 +36,7 @@ def messenger(*script: Answer | Act | None, **more: Any) -> Iterator[tuple[Graph
 
 
 def saying(text: str, to: str = PSID) -> Message:
-    return message(to=to, skeleton=Skeleton(text=(text,)))
+    return letters.saying(text, to=to)
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,9 @@ from holdfast.channel import (
     Response,
     ResponseKind,
     Retry,
-    Skeleton,
 )
 from holdfast.errors import AnswerRefused, ChannelUnavailable, SettingsError
-from tests.contract.letters import message
+from tests.contract.letters import message, saying
 from tests.servers.stand_in import Answer
 from tests.servers.telegram_server import START, TelegramServer, refusal
 
@@ -79,7 +78,7 @@ def test_a_text_of_4096_characters_is_sent_and_a_longer_one_is_not(letter: str) 
 
 def test_a_text_without_anything_in_it_is_not_sent() -> None:
     with bot() as (server, channel):
-        outcomes = channel.send([message(to="11", skeleton=Skeleton(text=(" \n\t",)))])
+        outcomes = channel.send([saying(" \n\t", to="11")])
     assert outcomes == [Rejected(RejectReason.CONTENT, "empty")]
     assert server.requests == []
 

@@ -22,10 +22,9 @@ from holdfast.channel import (
     Response,
     ResponseKind,
     Retry,
-    Skeleton,
 )
 from holdfast.errors import AnswerRefused, ChannelUnavailable, SettingsError
-from tests.contract.letters import message
+from tests.contract.letters import saying
 from tests.servers.stand_in import Answer
 from tests.servers.twilio_server import TwilioServer, refusal
 
@@ -51,7 +50,7 @@ def twilio(script: Sequence[Answer | None] = (), **settings: Any) -> Iterator[tu
 
 
 def send(channel: TwilioChannel, text: str = "Hello", to: str = ANN) -> Outcome:
-    [outcome] = channel.send([message(to=to, skeleton=Skeleton(text=(text,)))])
+    [outcome] = channel.send([saying(text, to=to)])
     return outcome
 
 

@@ -12,9 +12,10 @@ from channels import open_channel
 from channels.graph import GRAPH_CODES, Operator, Turn
 from channels.whatsapp import LONGEST_TEXT, WhatsAppChannel, WhatsAppSettings
 from channels.whatsapp_events import CODES
-from holdfast.channel import Accepted, InDoubt, Message, Outcome, Rejected, RejectReason, Retry, Skeleton
+from holdfast.channel import Accepted, InDoubt, Message, Outcome, Rejected, RejectReason, Retry
 from holdfast.errors import ChannelUnavailable, SettingsError
 from holdfast.settings import ChannelConfig
+from tests.contract import letters
 from tests.contract.letters import message
 from tests.servers.graph_server import PHONE_NUMBER_ID, TOKEN, GraphServer, refusal
 from tests.servers.stand_in import Act, Answer
@@ -39,7 +40,7 @@ def whatsapp(*script: Answer | Act | None, **more: Any) -> Iterator[tuple[GraphS
 
 
 def saying(text: str, to: str = NUMBER) -> Message:
-    return message(to=to, skeleton=Skeleton(text=(text,)))
+    return letters.saying(text, to=to)
 
 
 # --- settings -----------------------------------------------------------------------------------------
