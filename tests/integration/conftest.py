@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, func, insert, select, update
 
 from holdfast.audience.arms import draw_number
 from holdfast.campaign.models import Campaign
@@ -229,6 +229,19 @@ class Bench:
             connection.execute(delete(paces))
         self.ws.paces.clear()
         self._dispatched_at = self.clock.now
+
+    def campaign_by(self, channel: Channel, address: str, customers: int = 3) -> None:
+        """A campaign to so many customers by this channel, which is called sms; each has the address with
+        their number in it."""
+        kind = channel.capabilities.kind
+        self.edit(f"note.{kind}.txt", "{% block body %}Hello{% endblock %}")
+        self.channels["sms"] = cast(ScriptedChannel, channel)
+        self.campaign(steps=[{"id": "first", "channels": ["sms"], "template": "note"}])
+        self.shop.customers(customers, kinds=[kind])
+        before, after = address.split("{}")
+        given = before + func.substr(addresses.c.address, len(kind) + 1) + after
+        with self.ws.database.write() as connection:
+            connection.execute(update(addresses).values(address=given, address_key=given))
 
     def run(self, name: str = "hello", key: str = "k1") -> int:
         """Starts a run and sends what is due; its id."""

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from pathlib import Path
-from typing import Any, cast
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import func, select, update
+from sqlalchemy import select
 
 from channels.mastodon import MastodonChannel, MastodonSettings
 from channels.standard_webhooks import sign
 from channels.webhook import WebhookChannel, WebhookSettings
-from holdfast.channel import Channel
 from holdfast.responses import apply, collect
-from holdfast.store.database import Database
-from holdfast.tables import addresses, consents
-from tests.integration.conftest import Bench, Clock, Shop, make_bench
+from holdfast.tables import consents
+from tests.integration.conftest import Bench
 from tests.servers import mastodon_server
 from tests.servers.mastodon_server import MastodonServer
 from tests.servers.stand_in import Answer
@@ -27,23 +23,6 @@ from tests.servers.webhook_server import WebhookServer
 SECRET = "s3cret-of-the-hook"
 # What does not depend on the engine is tried on one.
 on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-
-
-@pytest.fixture
-def bench(database: Database, shop: Shop, clock: Clock, tmp_path: Path) -> Bench:
-    return make_bench(database, shop, clock, tmp_path)
-
-
-def campaign_by(channel: Channel, bench: Bench, customers: int) -> None:
-    """A campaign to so many customers, at `c1@social.example` and so on."""
-    kind = channel.capabilities.kind
-    bench.edit(f"note.{kind}.txt", "{% block body %}Hello{% endblock %}")
-    cast(Any, bench.channels)["sms"] = channel
-    bench.campaign(steps=[{"id": "first", "channels": ["sms"], "template": "note"}])
-    bench.shop.customers(customers, kinds=[kind])
-    given = "c" + func.substr(addresses.c.address, len(kind) + 1) + "@social.example"
-    with bench.ws.database.write() as connection:
-        connection.execute(update(addresses).values(address=given, address_key=given))
 
 
 @on_sqlite
@@ -61,7 +40,7 @@ def test_what_a_receiver_takes_refuses_and_tells_is_of_its_message(bench: Bench)
             }
         )
         channel = WebhookChannel("sms", settings)
-        campaign_by(channel, bench, customers=3)
+        bench.campaign_by(channel, "c{}@social.example")
         bench.run()
         channel.close()
     assert bench.states() == {("accepted", None): 2, ("rejected", "opted_out"): 1}
@@ -86,7 +65,7 @@ def test_who_answers_stop_at_mastodon_gets_nothing_more(bench: Bench) -> None:
             {"kind": "message", "base_url": server.url, "token": SECRET}
         )
         channel = MastodonChannel("sms", settings)
-        campaign_by(channel, bench, customers=3)
+        bench.campaign_by(channel, "c{}@social.example")
         server.strangers.add("c3@social.example")
         bench.run()
         assert bench.states() == {("accepted", None): 2, ("rejected", "bad_address"): 1}

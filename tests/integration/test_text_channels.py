@@ -1,23 +1,20 @@
-"""Campaigns that go out by Telegram and SMS, and what people answer to them."""
+"""Campaigns that go out by Telegram, SMS and WhatsApp, and what people answer to them."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
-from typing import Any, cast
 from urllib.parse import urlencode
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 
 from channels.telegram import TelegramChannel, TelegramSettings
 from channels.twilio import TwilioChannel, TwilioSettings
-from holdfast.channel import Channel
+from channels.whatsapp import WhatsAppChannel, WhatsAppSettings
 from holdfast.responses import apply, collect
-from holdfast.store.database import Database
-from holdfast.tables import addresses, consents, responses
-from tests.integration.conftest import Bench, Clock, Shop, make_bench
-from tests.servers import telegram_server, twilio_server
+from holdfast.tables import consents, responses
+from tests.integration.conftest import Bench
+from tests.servers import graph_server, telegram_server, twilio_server
 
 TOKEN = "4711:AAE-a_token_of_thirty-five_letters"
 AUTH = "0123456789abcdef0123456789abcdef"
@@ -33,22 +30,6 @@ class Account(twilio_server.TwilioServer):
     token = AUTH
 
 
-def campaign_by(kind: str, channel: Channel, prefix: str, bench: Bench, customers: int = 3) -> Bench:
-    """A campaign to so many customers, whose addresses are this and their number."""
-    cast(Any, bench.channels)[kind] = channel
-    bench.campaign(steps=[{"id": "first", "channels": [kind], "template": "note"}])
-    bench.shop.customers(customers, kinds=[kind])
-    given = prefix + func.substr(addresses.c.address, len(kind) + 1)
-    with bench.ws.database.write() as connection:
-        connection.execute(update(addresses).values(address=given, address_key=given))
-    return bench
-
-
-@pytest.fixture
-def bench(database: Database, shop: Shop, clock: Clock, tmp_path: Path) -> Bench:
-    return make_bench(database, shop, clock, tmp_path)
-
-
 def withdrawn(bench: Bench) -> list[int]:
     with bench.ws.database.read() as connection:
         said = select(consents.c.customer_id).where(~consents.c.granted).order_by(consents.c.customer_id)
@@ -60,8 +41,8 @@ def test_who_blocks_the_bot_or_says_stop_gets_nothing_more_and_a_reply_is_of_its
     bench: Bench,
 ) -> None:
     with Bot() as server:
-        channel = TelegramChannel("telegram", TelegramSettings(base_url=server.url, token=TOKEN))
-        campaign_by("telegram", channel, "110", bench, customers=4)
+        channel = TelegramChannel("sms", TelegramSettings(base_url=server.url, token=TOKEN))
+        bench.campaign_by(channel, "110{}", customers=4)
         server.refusing[1104] = telegram_server.refusal(403, "Forbidden: bot was blocked by the user")
         bench.run()
         assert bench.states() == {("accepted", None): 3, ("rejected", "opted_out"): 1}
@@ -101,7 +82,7 @@ def test_what_twilio_tells_of_an_sms_is_of_its_message(bench: Bench) -> None:
             webhook_url="https://r.acme.example/webhooks/sms",
         )
         channel = TwilioChannel("sms", settings)
-        campaign_by("sms", channel, "+4915110000", bench)
+        bench.campaign_by(channel, "+4915110000{}")
         server.refusing["+49151100003"] = twilio_server.refusal(400, 21614)
         bench.run()
         channel.close()
@@ -121,3 +102,26 @@ def test_what_twilio_tells_of_an_sms_is_of_its_message(bench: Bench) -> None:
     assert withdrawn(bench) == [1]
     with bench.ws.database.read() as connection:
         assert connection.scalar(select(func.count()).select_from(responses)) == 3
+
+
+@on_sqlite
+def test_who_was_written_to_too_often_on_whatsapp_waits_alone(bench: Bench) -> None:
+    often = graph_server.refusal(131056, headers={"Retry-After": "7200"})
+    with graph_server.GraphServer([often] * 2) as server:
+        settings = WhatsAppSettings.model_validate(
+            {
+                "base_url": server.url,
+                "access_token": graph_server.TOKEN,
+                "phone_number_id": graph_server.PHONE_NUMBER_ID,
+                "concurrency": 1,
+            }
+        )
+        channel = WhatsAppChannel("sms", settings)
+        bench.campaign_by(channel, "+4915110000{}", customers=5)
+        began_at = bench.clock.now
+        bench.run()
+        channel.close()
+    assert bench.states() == {("accepted", None): 3, ("planned", None): 2}
+    assert [row.due_at - began_at >= timedelta(hours=2) for row in bench.messages(state="planned")] == [
+        True
+    ] * 2
