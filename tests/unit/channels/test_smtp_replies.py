@@ -23,7 +23,12 @@ SENDER, RECIPIENT, CONTENT = Stage.SENDER, Stage.RECIPIENT, Stage.CONTENT
         (RECIPIENT, 554, b"5.7.1 relay denied", Rejected(RejectReason.BLOCKED, "554 5.7.1")),
         (RECIPIENT, 550, b"5.5.0 what", Rejected(RejectReason.UNKNOWN, "550 5.5.0")),
         (RECIPIENT, 503, b"bad sequence", Rejected(RejectReason.UNKNOWN, "503")),
-        (RECIPIENT, 450, b"4.2.0 greylisted, ann@example.com", Retry(detail="450 4.2.0")),
+        (
+            RECIPIENT,
+            450,
+            b"4.2.0 greylisted, ann@example.com",
+            Retry(detail="450 4.2.0", of_recipient=True),
+        ),
         (RECIPIENT, 452, b"later", Retry(detail="452")),
         (SENDER, 552, b"5.3.4 too big", Rejected(RejectReason.TOO_LARGE, "552 5.3.4")),
         (SENDER, 451, b"4.3.0 try later", Retry(detail="451 4.3.0")),
@@ -40,6 +45,34 @@ def test_a_refusal_keeps_the_code_and_drops_the_servers_words(
     stage: Stage, code: int, text: bytes, expected: Outcome
 ) -> None:
     assert refusal(stage, code, text) == expected
+
+
+@pytest.mark.parametrize(
+    ("stage", "code", "text", "expected"),
+    [
+        (RECIPIENT, 450, b"mailbox busy", True),
+        (RECIPIENT, 450, b"4.2.0 greylisted", True),
+        (RECIPIENT, 452, b"4.2.2 over quota", True),
+        (RECIPIENT, 451, b"4.1.1 cannot be looked up now", True),
+        (RECIPIENT, 451, b"4.3.0 out of disk space", False),
+        (RECIPIENT, 421, b"closing", False),
+        (RECIPIENT, 421, b"4.3.2 shutting down", False),
+        (RECIPIENT, 450, b"4.7.1 too much mail from you", False),
+        (RECIPIENT, 452, b"4.5.3 too many recipients", False),
+        (RECIPIENT, 451, b"local error", False),
+        (SENDER, 450, b"busy", False),
+        (SENDER, 450, b"4.2.0 greylisted", False),
+        (SENDER, 451, b"4.1.8 sender's domain cannot be looked up", False),
+        (CONTENT, 450, b"busy", False),
+        (CONTENT, 452, b"4.2.2 over quota", False),
+    ],
+)
+def test_only_an_answer_to_the_recipients_address_or_mailbox_asks_for_time_for_that_one_alone(
+    stage: Stage, code: int, text: bytes, expected: bool
+) -> None:
+    outcome = refusal(stage, code, text)
+    assert isinstance(outcome, Retry)
+    assert outcome.of_recipient is expected
 
 
 @pytest.mark.parametrize(
