@@ -41,7 +41,7 @@ class TemplateFiles:
 
     def are_edited(self, names: Iterable[str]) -> bool:
         """Whether one of these that were read is another on the disk by now."""
-        return any(not (self.root / name).is_file() or self._differs(name) for name in names)
-
-    def _differs(self, name: str) -> bool:
-        return (self.root / name).read_bytes() != self.read(name)
+        try:
+            return any((self.root / name).read_bytes() != self.read(name) for name in names)
+        except OSError:
+            return True

@@ -7,8 +7,8 @@ after it, and what a crash leaves in between is in doubt, never sent again by it
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Lock
@@ -177,13 +177,18 @@ class _Chunk:
     def _send_together(self, batches: Sequence[Sequence[_Rendered]], at_once: int) -> None:
         """Sends the batches by so many threads; what one of them raises ends all that have not begun."""
         with ThreadPoolExecutor(at_once, thread_name_prefix=self.route.channel) as pool:
+            calls = [pool.submit(self._send_batch, batch) for batch in batches]
+            waiting: Collection[Future[None]] = calls
             try:
-                for call in as_completed([pool.submit(self._send_batch, batch) for batch in batches]):
-                    call.result()
-            except BaseException:
-                self.is_over = True  # for those, too, who wait for their turn
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+                waiting = wait(calls, return_when=FIRST_EXCEPTION).not_done
+            finally:
+                if waiting:
+                    self.is_over = True  # for those, too, who wait for their turn
+                    pool.shutdown(wait=False, cancel_futures=True)
+        errors = [error for call in calls if not call.cancelled() and (error := call.exception())]
+        # That the channel rests says less than what else went wrong.
+        for error in sorted(errors, key=lambda error: isinstance(error, ChannelResting)):
+            raise error
 
     def _count(self, what: str, n: int) -> None:
         with self.lock:
@@ -346,8 +351,9 @@ def _settled(rendered: _Rendered, outcome: Outcome, now: datetime) -> Settled:
     """What an outcome makes of a message in the ledger."""
     match outcome:
         case Accepted(provider_id):
-            # NUL is no text to PostgreSQL.
-            return Settled(rendered.id, "accepted", provider_id=provider_id.replace("\0", "") or None)
+            # Neither NUL nor half a character is text to a database.
+            known_as = provider_id.replace("\0", "").encode(errors="replace").decode()
+            return Settled(rendered.id, "accepted", provider_id=known_as or None)
         case Rejected(reason):
             return Settled(rendered.id, "rejected", reason.value)
         case Retry(after, of_recipient=asked):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -78,10 +79,7 @@ class Pace:
     def give_back(self, n: int) -> None:
         """So many messages, for which a turn was taken, were not: the day's budget has room for others."""
         for line in self._lines:
-            limits = line.limits()
-            if n and limits.per_day is not None:
-                with self._database.write() as connection:
-                    paces.give_back(connection, line.name, limits, n)
+            self._give_back(line, n)
 
     def check(self, n: int = 1) -> None:
         """Raises ChannelResting where `take` would; takes nothing and does not wait."""
@@ -94,6 +92,7 @@ class Pace:
         with self._database.write() as connection:
             paces.rest(connection, channel.name, after)
         with self._turn:
+            self._give_back(channel, len(channel.ours))
             channel.ours.clear()
             channel.open_until = 0.0
 
@@ -108,8 +107,10 @@ class Pace:
             return line.open_until - _LOOK_EVERY
         if n > 1:
             return self._ask(line, limits, n, least=n)[0]
-        while line.ours and line.ours[0] < time.monotonic() - _LATEST:
+        missed = bisect_left(line.ours, time.monotonic() - _LATEST)
+        for _ in range(missed):
             line.ours.popleft()
+        self._give_back(line, missed)
         # One transaction serves all who wait, and the next comes before the last of them has gone.
         wanted = self._soon_here(line) - len(line.ours)
         if not line.ours or (wanted > 0 and len(line.ours) <= line.given // 2):
@@ -133,6 +134,12 @@ class Pace:
             stretch = paces.take(connection, line.name, limits, n, least, _PATIENCE)
         start = time.monotonic() + stretch.wait.total_seconds()
         return [start + place * stretch.seconds_each for place in range(stretch.n)]
+
+    def _give_back(self, line: Line, n: int) -> None:
+        limits = line.limits()
+        if n and limits.per_day is not None:
+            with self._database.write() as connection:
+                paces.give_back(connection, line.name, limits, n)
 
     def _look(self, line: Line, n: int) -> float:
         """How long a call with n messages would have to wait now, in seconds."""

@@ -49,7 +49,7 @@ class Sent(NamedTuple):
 
 def failed_in_a_row(connection: Connection, run_id: int, channel: str, most: int) -> FailedCalls:
     """The run's latest calls on the channel, back to the last that was answered about a message: it was
-    taken, or refused, or its recipient wants it later. Counted up to `most`.
+    taken, or refused, or all there are for are recipients who want theirs later. Counted up to `most`.
 
     Calls that were out at once are one in the row: a moment's failure meets them all. Those that still are
     do not count, nor do those of a refused batch that was halved.

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
 from holdfast import delivery
-from holdfast.channel import Accepted, Retry
+from holdfast.channel import Accepted, Message, Outcome, Retry
 from holdfast.delivery import approval
-from holdfast.errors import RunError
+from holdfast.errors import BatchRefused, ChannelUnavailable, RunError
 from holdfast.store.database import Database
+from tests.fakes.scripted_channel import accept_all
 from tests.integration.conftest import Bench, Clock, Shop, make_bench
 
 Making = Callable[..., Bench]
@@ -21,13 +27,12 @@ Making = Callable[..., Bench]
 
 @pytest.fixture
 def paced(database: Database, shop: Shop, clock: Clock, tmp_path: Path) -> Making:
-    """A bench whose channel `sms` has these limits."""
+    """A bench whose channel `sms`, or the one that is named, has these limits."""
 
-    def make(**limits: Any) -> Bench:
-        others = {name: {"adapter": "scripted"} for name in ("telegram", "checked", "parallel")}
-        return make_bench(
-            database, shop, clock, tmp_path, channels={"sms": {"adapter": "scripted", **limits}, **others}
-        )
+    def make(channel: str = "sms", **limits: Any) -> Bench:
+        channels = {name: {"adapter": "scripted"} for name in ("sms", "telegram", "checked", "parallel")}
+        channels[channel] |= limits
+        return make_bench(database, shop, clock, tmp_path, channels=channels)
 
     return make
 
@@ -60,6 +65,92 @@ def test_what_a_day_has_no_room_for_waits_for_the_next_and_is_not_lost(paced: Ma
     assert delivery.next_due(bench.ws, "hello", bench.clock.now) == due_at
     with bench.ws.database.read() as connection:
         assert delivery.runs.get_run(connection, run_id).state == "running"
+
+
+def test_a_days_budget_is_not_spent_on_batches_that_were_refused(paced: Making) -> None:
+    def picky(batch: Sequence[Message]) -> list[Outcome]:
+        if len(batch) > 1 and "sms3" in [message.to for message in batch]:
+            raise BatchRefused("one of them is bad")
+        return accept_all(batch)
+
+    bench = paced(per_day=30)
+    bench.shop.customers(30)
+    bench.campaign()
+    bench.sms.script = picky
+    bench.run()
+    assert bench.states() == {("accepted", None): 30}
+    assert len(bench.sms.addresses) > 30
+
+
+def test_a_days_budget_is_not_spent_on_messages_that_are_not_sent_after_all(paced: Making) -> None:
+    bench = paced(per_day=20)
+    ids = bench.shop.customers(30)
+    bench.campaign()
+    bench.start()
+    for id_ in ids[:10]:
+        bench.shop.suppress(id_)
+    bench.dispatch()
+    assert bench.states() == {("skipped", "suppressed"): 10, ("accepted", None): 20}
+
+
+def test_a_days_budget_is_not_spent_on_recipients_who_ask_for_time(paced: Making) -> None:
+    bench = paced(per_day=20)
+    bench.shop.customers(28)
+    bench.campaign()
+    busy = {f"sms{n}" for n in range(1, 6)}
+    bench.sms.script = lambda batch: [
+        Retry(of_recipient=True) if message.to in busy else Accepted() for message in batch
+    ]
+    bench.run()
+    assert bench.states() == {("accepted", None): 20, ("planned", None): 8}
+
+
+def test_a_days_budget_is_not_spent_on_a_channel_that_is_unavailable(paced: Making) -> None:
+    def refuse(batch: Sequence[Message]) -> list[Outcome]:
+        raise ChannelUnavailable("the login was refused")
+
+    bench = paced(per_day=20)
+    bench.shop.customers(30)
+    bench.campaign()
+    bench.sms.script = refuse
+    with pytest.raises(ChannelUnavailable):
+        bench.run()
+    bench.sms.script = accept_all
+    bench.dispatch()
+    assert bench.states() == {("accepted", None): 20, ("planned", None): 10}
+
+
+def test_a_rate_holds_when_somebody_lets_go_of_the_lock_that_all_waited_for(paced: Making) -> None:
+    """In real time, which turns are of. Whoever plans holds the lock for up to a second."""
+    bench = paced("parallel", rate="40/s")
+    bench.ws.sleep = time.sleep
+    bench.shop.customers(45)
+    bench.campaign(steps=[{"id": "first", "channels": ["parallel"], "template": "note"}])
+    channel = bench.calls_at_once(64)
+    called, is_over = Event(), Event()
+    calls: list[float] = []
+
+    def note_when(batch: Sequence[Message]) -> list[Outcome]:
+        calls.append(time.monotonic())
+        called.set()
+        return accept_all(batch)
+
+    def plan() -> None:
+        assert called.wait(30)
+        with bench.ws.database.write(exclusive=True):
+            is_over.wait(0.8)
+
+    channel.script = note_when
+    bench.start()
+    with ThreadPoolExecutor(1) as pool:
+        planned = pool.submit(plan)
+        delivery.dispatch_chunk(bench.ws, "hello", "parallel", "test", bench.clock)
+        planned.result()
+    calls.sort()
+    most = max(bisect_left(calls, start + 0.5) - place for place, start in enumerate(calls))
+    assert len(calls) == 45
+    assert max(after - before for before, after in pairwise(calls)) > 0.4
+    assert most <= 30
 
 
 def test_while_one_channel_rests_another_goes_on(paced: Making) -> None:
@@ -113,7 +204,7 @@ def test_an_approved_run_whose_files_were_edited_meanwhile_sends_nothing_more(be
     sent = len(bench.sms.addresses)
     assert sent == bench.ws.project.dispatch.chunk
 
-    template = bench.ws.library.root / "note.sms.txt"
+    template = bench.ws.library.files.root / "note.sms.txt"
     template.write_text(template.read_text().replace("Hello", "Goodbye"))
     with pytest.raises(RunError, match="edited after the plan of 'k1' was approved"):
         delivery.dispatch_chunk(bench.ws, "hello", "sms", "test", bench.clock)

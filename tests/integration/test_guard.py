@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from itertools import count
 from threading import Barrier
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 
 from holdfast.audience.policy import MAX_ATTEMPTS
 from holdfast.channel import (
@@ -28,12 +30,16 @@ from holdfast.responses import CameBack, Stopped, apply, collect, newly_came_bac
 from holdfast.settings import Dispatch
 from holdfast.store import failures, runs
 from holdfast.store.runs import Run
-from tests.integration.conftest import Bench
+from holdfast.tables import attempts
+from tests.fakes.scripted_channel import accept_all
+from tests.integration.conftest import NOW, Bench
 from tests.query_plans import full_scans
 
 on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 _names = count()
 REFUSED = Rejected(RejectReason.BAD_ADDRESS)
+NOT_NOW = Retry(of_recipient=True)
+PARALLEL = [{"id": "first", "channels": ["parallel"], "template": "note"}]
 # After the first the run still waits.
 STEPS = [
     {"id": "first", "channels": ["sms"], "template": "note"},
@@ -205,6 +211,127 @@ def test_whoever_works_on_the_run_elsewhere_is_told(bench: Bench) -> None:
     check_stopped(bench.ws, [seen])  # that was a person
 
 
+# --- calls that are out at once -------------------------------------------------------------------
+
+
+@on_sqlite
+def test_calls_that_were_out_at_once_fail_as_one(bench: Bench) -> None:
+    bench.shop.customers(9)
+    bench.campaign(guard=stop_if(errors=4), steps=PARALLEL)
+    together = Barrier(3)
+
+    def fail(batch: Sequence[Message]) -> list[Outcome]:
+        if together.wait(30) == 0:
+            bench.clock.advance(seconds=1)  # while all three are out
+        together.wait(30)
+        return [InDoubt() for _ in batch]
+
+    bench.channels["parallel"].script = fail
+    bench.run()  # which a row of four would stop
+    assert len(bench.channels["parallel"].calls) == 9
+    assert bench.states() == {("in_doubt", "no_answer"): 9}
+
+
+def dispatch_hourly(bench: Bench, times: int) -> None:
+    """Each time the channel has rested."""
+    for _ in range(times):
+        bench.dispatch()
+        bench.clock.advance(hours=1)
+
+
+@on_sqlite
+@pytest.mark.parametrize("at_once", [16, 64])
+def test_a_channel_that_answers_nothing_stops_the_run_however_many_calls_are_out_at_once(
+    bench: Bench, at_once: int
+) -> None:
+    bench.shop.customers(5 * at_once)
+    bench.campaign(guard=stop_if(errors=4), steps=PARALLEL)
+    bench.ws.project = bench.ws.project.model_copy(update={"dispatch": Dispatch(chunk=at_once)})
+    channel = bench.calls_at_once(at_once)
+    together = Barrier(at_once)
+
+    def hang(batch: Sequence[Message]) -> list[Outcome]:
+        if together.wait(30) == 0:
+            bench.clock.advance(seconds=59)
+        together.wait(30)
+        return [InDoubt() for _ in batch]
+
+    channel.script = hang
+    bench.start()
+    with pytest.raises(RunStopped, match="4 calls in a row failed on channel 'parallel'"):
+        dispatch_hourly(bench, 5)
+    assert len(channel.calls) == 4 * at_once
+
+
+@pytest.mark.parametrize(("most", "told"), [(20, (15, 960, 0)), (10, (10, 577, 0))])
+def test_a_row_is_counted_through_any_number_of_calls_that_were_out_at_once(
+    bench: Bench, most: int, told: tuple[int, int, int]
+) -> None:
+    bench.campaign()
+    run_id = bench.start()
+    ended = {"messages": 1, "accepted": 0, "rejected": 0, "retried": 0, "in_doubt": 0}
+    waves = [NOW + timedelta(minutes=minute) for minute in range(16)]
+    calls = [
+        {"run_id": run_id, "channel": "sms", "started_at": at, "finished_at": at + timedelta(seconds=59)}
+        | ended
+        | ({"accepted": 1} if at == NOW else {"in_doubt": 1})
+        for at in waves
+        for _ in range(64)
+    ]
+    with bench.ws.database.write() as connection:
+        connection.execute(insert(attempts), calls)
+    with bench.ws.database.read() as connection:
+        assert failures.failed_in_a_row(connection, run_id, "sms", most) == told
+
+
+# --- recipients who ask for time --------------------------------------------------------------------
+
+
+def test_recipients_who_ask_for_time_stop_nothing_and_others_are_sent_to_as_before(bench: Bench) -> None:
+    bench.shop.customers(30)
+    bench.campaign(guard=stop_if(errors=3), steps=PARALLEL)
+    channel = bench.calls_at_once(1)
+    greylisted = {f"sms{n}" for n in range(5, 17)}
+    channel.script = lambda batch: [NOT_NOW if m.to in greylisted else Accepted() for m in batch]
+    run_id = bench.start()
+    dispatch_chunk(bench.ws, "hello", "parallel", "test", bench.clock)
+    assert len(channel.calls) == 30
+    assert bench.states() == {("accepted", None): 18, ("planned", None): 12}
+    assert {row.attempts for row in bench.messages(state="planned")} == {1}
+    bench.clock.advance(hours=2)
+    channel.script = accept_all
+    bench.dispatch()
+    assert bench.states() == {("accepted", None): 30}
+    assert the_run(bench, run_id).state == "done"
+
+
+@on_sqlite
+def test_a_recipient_who_asks_for_time_breaks_the_row_as_one_that_is_taken_does(bench: Bench) -> None:
+    bench.shop.customers(60)
+    bench.campaign(guard=stop_if(errors=3))
+    bench.sms.script = in_turn(InDoubt(), InDoubt(), NOT_NOW, InDoubt(), InDoubt(), Accepted())
+    bench.run()
+    assert the_run(bench).state == "running"
+    assert bench.states() == {("in_doubt", "no_answer"): 40, ("planned", None): 10, ("accepted", None): 10}
+
+
+def test_a_message_whose_recipient_asked_for_time_to_the_end_is_given_up_and_held_against_nobody(
+    bench: Bench,
+) -> None:
+    bench.shop.customers(10)
+    bench.campaign(guard=stop_if(errors=1, bounce_rate="0%", after=1))
+    bench.sms.script = always(NOT_NOW)
+    run_id = bench.start()
+    for _ in range(MAX_ATTEMPTS):
+        bench.dispatch()
+        bench.clock.advance(hours=2)
+    assert bench.states() == {("rejected", "retries_exhausted"): 10}
+    assert len(bench.sms.calls) == MAX_ATTEMPTS
+    with bench.ws.database.read() as connection:
+        assert failures.failed_in_a_row(connection, run_id, "sms", 9) == (0, 0, 0)
+        assert failures.count_came_back(connection, run_id) == CameBack(0, 0)
+
+
 # --- rates ----------------------------------------------------------------------------------------
 
 
@@ -217,6 +344,18 @@ def test_refusals_over_the_rate_stop_the_run_before_its_next_chunk(bench: Bench)
     ):
         bench.run()
     assert len(bench.sms.addresses) == 50
+    assert the_run(bench).state == "stopping"
+
+
+def test_refusals_over_the_rate_stop_the_run_within_a_chunk(bench: Bench) -> None:
+    bench.shop.customers(200)
+    bench.campaign(guard=stop_if(bounce_rate="10%", after=50))
+    bench.ws.project = bench.ws.project.model_copy(update={"dispatch": Dispatch(chunk=200)})
+    bench.sms.script = in_turn(Accepted(), Accepted(), Accepted(), REFUSED)
+    with pytest.raises(RunStopped, match=r"20 of 50 messages sent were refused or bounced: 40\.00%"):
+        bench.run()
+    assert len(bench.sms.addresses) == 50
+    assert bench.states() == {("accepted", None): 30, ("rejected", "bad_address"): 20, ("planned", None): 150}
     assert the_run(bench).state == "stopping"
 
 
@@ -326,22 +465,3 @@ def test_what_came_back_is_told_by_campaign_and_once(bench: Bench) -> None:
     assert newly_came_back(bench.ws, bench.clock.now) == {}
     answered(bench, ResponseKind.OPENED, 1)
     assert newly_came_back(bench.ws, bench.clock.now) == {}
-
-
-@on_sqlite
-def test_calls_that_were_out_at_once_fail_as_one(bench: Bench) -> None:
-    bench.shop.customers(9)
-    step = {"id": "first", "channels": ["parallel"], "template": "note"}
-    bench.campaign(guard=stop_if(errors=4), steps=[step])
-    together = Barrier(3)
-
-    def fail(batch: Sequence[Message]) -> list[Outcome]:
-        if together.wait(30) == 0:
-            bench.clock.advance(seconds=1)  # while all three are out
-        together.wait(30)
-        return [InDoubt() for _ in batch]
-
-    bench.channels["parallel"].script = fail
-    bench.run()  # which a row of four would stop
-    assert len(bench.channels["parallel"].calls) == 9
-    assert bench.states() == {("in_doubt", "no_answer"): 9}

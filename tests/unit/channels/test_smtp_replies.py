@@ -50,6 +50,34 @@ def test_a_refusal_keeps_the_code_and_drops_the_servers_words(
 @pytest.mark.parametrize(
     ("stage", "code", "text", "expected"),
     [
+        (RECIPIENT, 450, b"mailbox busy", True),
+        (RECIPIENT, 450, b"4.2.0 greylisted", True),
+        (RECIPIENT, 452, b"4.2.2 over quota", True),
+        (RECIPIENT, 451, b"4.1.1 cannot be looked up now", True),
+        (RECIPIENT, 451, b"4.3.0 out of disk space", False),
+        (RECIPIENT, 421, b"closing", False),
+        (RECIPIENT, 421, b"4.3.2 shutting down", False),
+        (RECIPIENT, 450, b"4.7.1 too much mail from you", False),
+        (RECIPIENT, 452, b"4.5.3 too many recipients", False),
+        (RECIPIENT, 451, b"local error", False),
+        (SENDER, 450, b"busy", False),
+        (SENDER, 450, b"4.2.0 greylisted", False),
+        (SENDER, 451, b"4.1.8 sender's domain cannot be looked up", False),
+        (CONTENT, 450, b"busy", False),
+        (CONTENT, 452, b"4.2.2 over quota", False),
+    ],
+)
+def test_only_an_answer_to_the_recipients_address_or_mailbox_asks_for_time_for_that_one_alone(
+    stage: Stage, code: int, text: bytes, expected: bool
+) -> None:
+    outcome = refusal(stage, code, text)
+    assert isinstance(outcome, Retry)
+    assert outcome.of_recipient is expected
+
+
+@pytest.mark.parametrize(
+    ("stage", "code", "text", "expected"),
+    [
         (SENDER, 550, b"5.7.1 sender not yours", True),
         (SENDER, 553, b"no", True),
         (SENDER, 530, b"5.7.0 log in first", True),
