@@ -29,7 +29,7 @@ from holdfast.channel import (
     by_count,
 )
 from holdfast.content.message import Composer, content_of
-from holdfast.delivery import guard
+from holdfast.delivery import collection, guard
 from holdfast.delivery.files import refuse_edited
 from holdfast.delivery.pace import Pace, pace_of
 from holdfast.delivery.planning import running
@@ -52,7 +52,7 @@ Clock = Callable[[], datetime]
 # Under a pace a message is rendered this long before it goes, at most.
 _RENDERED_AHEAD = timedelta(minutes=1)
 # Messages whose calls may be begun, or settled, in one transaction; of larger batches one.
-_WRITTEN_AT_ONCE = 500
+_WRITTEN_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,8 @@ def dispatch_chunk(
             ws.database, run.id, channel, lease_owner, size, ws.project.dispatch.lease, clock()
         )
         if leased:
-            return _Chunk(ws, campaign, run, channel, lease_owner, clock, pace).send(leased)
+            with collection.paused():
+                return _Chunk(ws, campaign, run, channel, lease_owner, clock, pace).send(leased)
     return ChunkResult()
 
 
@@ -136,9 +137,8 @@ class _Chunk:
         self.counts: Counter[str] = Counter()
         self.lock = Lock()
         self.is_over = False
-        calls = max(_WRITTEN_AT_ONCE // self.channel.capabilities.batch_size, 1)
-        self.begin = GroupCommit[Sequence[int], Begun](self._begin, calls)
-        self.end = GroupCommit[Ended, None](self._end, calls)
+        self.begin = GroupCommit(self._begin, _WRITTEN_AT_ONCE, len)
+        self.end = GroupCommit(self._end, _WRITTEN_AT_ONCE, lambda call: len(call.settled))
 
     def send(self, leased: Sequence[Leased]) -> ChunkResult:
         """Renders and sends the chunk, batch by batch, as many at once as the channel wants."""

@@ -40,6 +40,9 @@ from holdfast.errors import DatabaseUnreachable, SettingsError
 
 # Any constant will do; it only has to be the same for every process of a project's database.
 _PROJECT_LOCK = 4_820_411
+# How long to wait for SQLite's one writer, and how often to ask whether it is done, in seconds.
+_PATIENCE = 60
+_ASK_AGAIN_AFTER = 0.0005
 
 
 class database_now(FunctionElement[int]):  # noqa: N801 - reads as SQL
@@ -200,7 +203,7 @@ def _configure_sqlite(connection: Any, record: Any) -> None:
     # FULL, because a `sending` that is forgotten could repeat a message.
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.execute("PRAGMA busy_timeout = 60000")
+    cursor.execute(f"PRAGMA busy_timeout = {_PATIENCE * 1000}")
     cursor.execute("PRAGMA cache_size = -65536")
     cursor.execute("PRAGMA temp_store = MEMORY")
     cursor.close()
@@ -221,5 +224,31 @@ def _write_ahead(cursor: Any) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    immediate = connection.get_execution_options().get("holdfast_immediate")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+    if connection.get_execution_options().get("holdfast_immediate"):
+        _wait_to_write(connection)
+    else:
+        connection.exec_driver_sql("BEGIN")
+
+
+def _wait_to_write(connection: Connection) -> None:
+    """Begins when no other process writes, or after a minute fails as SQLite does.
+
+    SQLite's own waits grow to a tenth of a second: two processes that write much would be idle for most of
+    them.
+    """
+    raw, give_up = connection.connection.cursor(), time.monotonic() + _PATIENCE
+    raw.execute("PRAGMA busy_timeout = 0")
+    try:
+        while time.monotonic() < give_up:
+            try:
+                raw.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    break
+                time.sleep(_ASK_AGAIN_AFTER)
+            else:
+                return
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    finally:
+        raw.execute(f"PRAGMA busy_timeout = {_PATIENCE * 1000}")
+        raw.close()

@@ -18,9 +18,15 @@ Answer = TypeVar("Answer")
 class GroupCommit(Generic[Given, Answer]):
     """A write that threads share. Whoever has the turn writes for all who wait; alone, nobody waits."""
 
-    def __init__(self, write: Callable[[Sequence[Given]], Sequence[Answer]], most: int) -> None:
-        """`write` is given at most `most` at once, and gives an answer for each, in order."""
-        self._write, self._most = write, most
+    def __init__(
+        self,
+        write: Callable[[Sequence[Given]], Sequence[Answer]],
+        most: int,
+        size: Callable[[Given], int] = lambda given: 1,
+    ) -> None:
+        """`write` gives an answer for each that it is given, in order: together at most of size `most`, or
+        one that is larger."""
+        self._write, self._most, self._size = write, most, size
         self._turn = Lock()
         self._waiting: deque[tuple[Given, Future[Answer]]] = deque()
 
@@ -34,8 +40,11 @@ class GroupCommit(Generic[Given, Answer]):
         return answer.result()
 
     def _write_next(self) -> None:
-        # None but who has the turn takes away: there are at least so many.
-        group = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._most))]
+        # None but who has the turn takes away.
+        group = [self._waiting.popleft()]
+        size = self._size(group[0][0])
+        while self._waiting and (size := size + self._size(self._waiting[0][0])) <= self._most:
+            group.append(self._waiting.popleft())
         self._serve(group)
 
     def _serve(self, group: Sequence[tuple[Given, Future[Answer]]]) -> None:

@@ -7,7 +7,7 @@ what it returns is what happened.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -229,23 +229,23 @@ def begin_sending(
                 "now": now,
                 "length": _microseconds(length),
             },
-        )
-        found = {row.id: row for row in rows}
-        begun = [
-            Begun(
-                attempt_id,
-                {
-                    id_: found[id_].state
-                    for id_ in ids
-                    if id_ in found and (found[id_].state != "sending" or found[id_].attempt_id == attempt_id)
-                },
-            )
-            for attempt_id, ids in calls
-        ]
+        ).all()
+        made = {attempt_id for _, state, attempt_id in rows if state == "sending"}
         # No call is made: whether a run has begun to send is told by its attempts.
-        if unused := [call.attempt_id for call in begun if "sending" not in call.states.values()]:
+        if unused := [attempt_id for attempt_id in attempt_ids if attempt_id not in made]:
             connection.execute(delete(attempts).where(attempts.c.id.in_(database.among(unused))))
-    return begun
+    states = {id_: (state, attempt_id) for id_, state, attempt_id in rows}
+    return [Begun(attempt_id, dict(_of_call(attempt_id, ids, states))) for attempt_id, ids in calls]
+
+
+def _of_call(
+    attempt_id: int, ids: Sequence[int], states: Mapping[int, tuple[str, int | None]]
+) -> Iterator[tuple[int, str]]:
+    """The messages of a call with their states: not those that another call of the statement sends."""
+    for id_ in ids:
+        state, sent_by = states.get(id_, (None, None))
+        if state is not None and (state != "sending" or sent_by == attempt_id):
+            yield id_, state
 
 
 # Kept: SQLAlchemy takes longer to build these statements than the database to run them for a batch.

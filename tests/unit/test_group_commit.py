@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
@@ -28,9 +28,11 @@ class Disk:
         return [2 * number for number in group]
 
 
-def write_together(disk: Disk, most: int, first: int, others: Sequence[int]) -> list[Future[int]]:
+def write_together(
+    disk: Disk, most: int, first: int, others: Sequence[int], size: Callable[[int], int] = lambda number: 1
+) -> list[Future[int]]:
     """Writes the first number, and the others by a thread each, all of whom come while the disk is busy."""
-    commit = GroupCommit(disk, most)
+    commit = GroupCommit(disk, most, size)
     with ThreadPoolExecutor(1 + len(others)) as pool:
         calls = [pool.submit(commit, first)]
         assert disk.is_busy.wait(30)
@@ -71,3 +73,9 @@ def test_a_write_that_fails_costs_those_who_shared_it_nothing() -> None:
     with pytest.raises(OSError, match="the disk is full"):
         calls[2].result()
     assert disk.writes == [[1], [2, -3, 4], [2], [-3], [4]]
+
+
+def test_a_write_is_as_large_as_it_may_be_and_what_is_larger_is_written_alone() -> None:
+    disk = Disk()
+    write_together(disk, 10, 1, [4, 6, 5, 30, 2], size=lambda number: number)
+    assert disk.writes == [[1], [4, 6], [5], [30], [2]]
