@@ -40,8 +40,7 @@ from holdfast.errors import DatabaseUnreachable, SettingsError
 
 # Any constant will do; it only has to be the same for every process of a project's database.
 _PROJECT_LOCK = 4_820_411
-# How long to wait for SQLite's one writer, and how often to ask whether it is done, in seconds.
-_PATIENCE = 60
+# How long to wait, in seconds, before SQLite is asked again whether its one writer is done.
 _ASK_AGAIN_AFTER = 0.0005
 
 
@@ -203,7 +202,7 @@ def _configure_sqlite(connection: Any, record: Any) -> None:
     # FULL, because a `sending` that is forgotten could repeat a message.
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.execute(f"PRAGMA busy_timeout = {_PATIENCE * 1000}")
+    cursor.execute("PRAGMA busy_timeout = 60000")
     cursor.execute("PRAGMA cache_size = -65536")
     cursor.execute("PRAGMA temp_store = MEMORY")
     cursor.close()
@@ -231,12 +230,15 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _wait_to_write(connection: Connection) -> None:
-    """Begins when no other process writes, or after a minute fails as SQLite does.
+    """Begins when no other process writes, or after the connection's busy timeout fails as SQLite does.
 
     SQLite's own waits grow to a tenth of a second: two processes that write much would be idle for most of
     them.
     """
-    raw, give_up = connection.connection.cursor(), time.monotonic() + _PATIENCE
+    raw = connection.connection.cursor()
+    raw.execute("PRAGMA busy_timeout")
+    [patience] = raw.fetchone() or (0,)  # milliseconds
+    give_up = time.monotonic() + patience / 1000
     raw.execute("PRAGMA busy_timeout = 0")
     try:
         while time.monotonic() < give_up:
@@ -250,5 +252,5 @@ def _wait_to_write(connection: Connection) -> None:
                 return
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     finally:
-        raw.execute(f"PRAGMA busy_timeout = {_PATIENCE * 1000}")
+        raw.execute(f"PRAGMA busy_timeout = {patience}")
         raw.close()
