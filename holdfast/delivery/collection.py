@@ -15,8 +15,8 @@ _pauses = 0
 def paused() -> Iterator[None]:
     """No search while this lasts, in any thread: for work that is soon over and whose objects make no cycles.
 
-    What has no cycles is freed as ever. The search goes on when the last of those who paused it are done. Where
-    there is always another, each looks once, among what is new, when it is done.
+    What has no cycles is freed as ever. The search goes on when the last of those who paused it are done.
+    Where there is always another, each looks once, among what is new, when it is done.
     """
     global _pauses
     with _lock:
