@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -146,7 +147,7 @@ def _pacing(
 def _sent(kind: _Kind, shop: Enrolled, processes: int) -> list[Call]:
     location = shop.copy()
     with running_stamps(LATENCY) as (port, calls):
-        at_once(processes, partial(_sending, location, shop, kind, port))
+        at_once(processes, partial(_sending, location, shop.now, kind, port))
         came = calls()
     check_sent(location, shop.due)
     return came
@@ -154,11 +155,11 @@ def _sent(kind: _Kind, shop: Enrolled, processes: int) -> list[Call]:
 
 @contextmanager
 def _sending(
-    location: str | Path, shop: Enrolled, kind: _Kind, port: int, place: int
+    location: str | Path, now: datetime, kind: _Kind, port: int, place: int
 ) -> Iterator[Callable[[], None]]:
     channels = StampedChannels(port, kind.batch, kind.threads)
     ws = replace(hello(Database(location), channels), rates=lambda channel, rate: kind.rate)
-    clock, threads = RunningClock(shop.now), ws.project.dispatch.threads
+    clock, threads = RunningClock(now), ws.project.dispatch.threads
 
     def send(number: int) -> None:
         while delivery.dispatch_chunk(ws, "winback", "email", f"bench-{place}-{number}", clock).leased:
