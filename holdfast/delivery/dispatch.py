@@ -42,17 +42,18 @@ from holdfast.errors import (
     RenderError,
 )
 from holdfast.store import ledger
+from holdfast.store.calls import Batch, Begun, Ended, Settled, Terms, write_calls
 from holdfast.store.group_commit import GroupCommit
 from holdfast.store.history import load_people
-from holdfast.store.ledger import Begun, Ended, Leased, Settled
+from holdfast.store.ledger import Leased
 from holdfast.store.runs import Run, get_run
 
 Clock = Callable[[], datetime]
 
 # Under a pace a message is rendered this long before it goes, at most.
 _RENDERED_AHEAD = timedelta(minutes=1)
-# Messages whose calls may be begun, or settled, in one transaction; of larger batches one.
-_WRITTEN_AT_ONCE = 1000
+# Messages whose calls may be begun and ended in one transaction: a full batch after another.
+_WRITTEN_AT_ONCE = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +138,17 @@ class _Chunk:
         self.counts: Counter[str] = Counter()
         self.lock = Lock()
         self.is_over = False
-        self.begin = GroupCommit(self._begin, _WRITTEN_AT_ONCE, len)
-        self.end = GroupCommit(self._end, _WRITTEN_AT_ONCE, lambda call: len(call.settled))
+        self.terms = Terms(
+            run,
+            owner,
+            self.route,
+            campaign.purpose,
+            ws.send_policy(campaign).cap,
+            ws.fallbacks(campaign, channel),
+        )
+        self.write: GroupCommit[Ended | Batch, Begun] = GroupCommit(
+            self._write, _WRITTEN_AT_ONCE, _messages_in
+        )
 
     def send(self, leased: Sequence[Leased]) -> ChunkResult:
         """Renders and sends the chunk, batch by batch, as many at once as the channel wants."""
@@ -250,7 +260,9 @@ class _Chunk:
         if self.is_over:
             self.pace.give_back(len(batch))
             return
-        attempt_id, states = self.begin([rendered.id for rendered in batch])
+        # Again: `sending` lasts as long as the lease of what was waiting does.
+        self._keep_lease()
+        attempt_id, states = self.write([rendered.id for rendered in batch])
         self._count("skipped", sum(state == "skipped" for state in states.values()))
         self._count("deferred", sum(state == "planned" for state in states.values()))
         going = [rendered for rendered in batch if states.get(rendered.id) == "sending"]
@@ -315,32 +327,25 @@ class _Chunk:
         self._send_batch(refused[middle:])
 
     def _settle(self, attempt_id: int, settled: Sequence[Settled]) -> None:
-        self.end(Ended(attempt_id, settled))
-        for outcome in settled:
-            self._count("retried" if outcome.state == "planned" else outcome.state, 1)
+        self.write(Ended(attempt_id, settled))
+        for state, n in Counter(outcome.state for outcome in settled).items():
+            self._count("retried" if state == "planned" else state, n)
 
-    def _begin(self, batches: Sequence[Sequence[int]]) -> list[Begun]:
-        return ledger.begin_sending(
-            self.ws.database,
-            self.run,
-            batches,
-            self.owner,
-            route=self.route,
-            purpose=self.campaign.purpose,
-            cap=self.ws.send_policy(self.campaign).cap,
-            length=self.lease,
-            clock=self.clock,
-        )
-
-    def _end(self, calls: Sequence[Ended]) -> list[None]:
-        fallbacks = self.ws.fallbacks(self.campaign, self.route.channel)
-        ledger.settle(self.ws.database, calls, fallbacks, self.campaign.purpose, self.clock())
-        return [None] * len(calls)
+    def _write(self, calls: Sequence[Ended | Batch]) -> list[Begun]:
+        """Ends and begins calls, of whatever threads; of those that ended nothing is to be sent."""
+        ended = [call for call in calls if isinstance(call, Ended)]
+        beginning = [call for call in calls if not isinstance(call, Ended)]
+        begun = iter(write_calls(self.ws.database, self.terms, ended, beginning, self.clock))
+        return [Begun(call.attempt_id, {}) if isinstance(call, Ended) else next(begun) for call in calls]
 
     def _keep_lease(self) -> None:
         if self.clock() - self.renewed_at > self.lease / 3:
             ledger.renew(self.ws.database, self.owner, self.lease)
             self.renewed_at = self.clock()
+
+
+def _messages_in(call: Ended | Batch) -> int:
+    return len(call.settled if isinstance(call, Ended) else call)
 
 
 def _came_to_nothing(outcome: Outcome) -> bool:

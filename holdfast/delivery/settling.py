@@ -13,8 +13,8 @@ from holdfast.delivery.planning import running
 from holdfast.delivery.publishing import settle_posts
 from holdfast.delivery.workspace import Workspace
 from holdfast.store import doubt, enrolling, runs
+from holdfast.store.calls import Settled
 from holdfast.store.doubt import Chosen, Doubtful
-from holdfast.store.ledger import Settled
 
 _LOOKED_UP_AT_ONCE = 1000
 

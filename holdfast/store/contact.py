@@ -135,8 +135,14 @@ def why_none(routes: Sequence[Route], problems: dict[str, ColumnElement[str]]) -
     )
 
 
-def over_cap(customer_id: ColumnElement[int], cap: Cap | None, at: Moment) -> ColumnElement[bool]:
-    """The customer already got the cap's number of marketing messages, taken or in doubt, in its window."""
+def over_cap(
+    customer_id: ColumnElement[int],
+    cap: Cap | None,
+    at: Moment,
+    before_attempt: ColumnElement[int] | None = None,
+) -> ColumnElement[bool]:
+    """The customer already got the cap's number of marketing messages, taken or in doubt, in its window; by
+    calls before that attempt, if given."""
     if cap is None:
         return false()
     sent = messages.alias("sent")
@@ -150,6 +156,7 @@ def over_cap(customer_id: ColumnElement[int], cap: Cap | None, at: Moment) -> Co
             sent.c.sent_at > at - per,
             sent.c.purpose == "marketing",
             sent.c.state.in_(("sending", "accepted", "in_doubt")),
+            *([] if before_attempt is None else [func.coalesce(sent.c.attempt_id, 0) < before_attempt]),
         )
         .scalar_subquery()
     )

@@ -24,9 +24,9 @@ from sqlalchemy import (
 )
 
 from holdfast.audience.reasons import Reason
+from holdfast.store.calls import Settled, insert_fallbacks
 from holdfast.store.contact import Route
 from holdfast.store.database import Database, database_now
-from holdfast.store.ledger import Settled, insert_fallbacks
 from holdfast.tables import UtcTime, messages, posts, runs
 
 IS_IN_DOUBT = messages.c.state == literal_column("'in_doubt'")

@@ -20,9 +20,9 @@ from holdfast.delivery.by_hand import choose, settle_by_hand
 from holdfast.errors import ChannelResting, ChannelUnavailable
 from holdfast.settings import Cap
 from holdfast.store import ledger
+from holdfast.store.calls import Begun, Terms, write_calls
 from holdfast.store.contact import Route
 from holdfast.store.database import Database
-from holdfast.store.ledger import Begun
 from holdfast.tables import attempts, consents
 from tests.fakes.scripted_channel import accept_all
 from tests.integration.conftest import NOW, Bench, Clock, Shop, make_bench
@@ -43,10 +43,8 @@ def leased(bench: Bench, run_id: int) -> list[int]:
 
 def begin(bench: Bench, run_id: int, batches: Sequence[Sequence[int]], cap: Cap | None = None) -> list[Begun]:
     """Begins a call for each of the batches, all in one statement."""
-    return ledger.begin_sending(
-        bench.ws.database, bench.run_of(run_id), batches, "worker",
-        route=Route("sms", "sms"), purpose="marketing", cap=cap, length=MINUTE, clock=bench.clock,
-    )  # fmt: skip
+    terms = Terms(bench.run_of(run_id), "worker", Route("sms", "sms"), "marketing", cap)
+    return write_calls(bench.ws.database, terms, [], batches, bench.clock)
 
 
 # --- one statement --------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from holdfast.channel import Accepted, InDoubt, Message, Outcome, Rejected, Reje
 from holdfast.delivery import dispatch_chunk, next_due, open_run, plan, resume_runs, settle, stop_runs
 from holdfast.errors import BatchRefused, ChannelUnavailable, RunError
 from holdfast.store import doubt, ledger, runs
+from holdfast.store.calls import Terms, write_calls
 from holdfast.store.contact import Route
 from holdfast.store.counting import run_waterfall
 from holdfast.store.database import Database
@@ -312,10 +313,8 @@ def test_leases_that_ran_out_go_back_and_what_was_being_sent_is_in_doubt(bench: 
     run_id = bench.start()
     minute = timedelta(minutes=1)
     leased = ledger.lease(bench.ws.database, run_id, "sms", "lost", 3, minute, NOW)
-    ledger.begin_sending(
-        bench.ws.database, bench.run_of(run_id), [[leased[0].id]], "lost",
-        route=Route("sms", "sms"), purpose="marketing", cap=None, length=minute, clock=bench.clock,
-    )  # fmt: skip
+    terms = Terms(bench.run_of(run_id), "lost", Route("sms", "sms"), "marketing")
+    write_calls(bench.ws.database, terms, [], [[leased[0].id]], bench.clock)
     assert doubt.reclaim(bench.ws.database) == (0, 0)
     expire_leases(bench)
     assert doubt.reclaim(bench.ws.database) == (2, 1)
@@ -346,10 +345,8 @@ def test_a_worker_that_lost_its_lease_sends_nothing(bench: Bench) -> None:
     leased = ledger.lease(bench.ws.database, run_id, "sms", "slow", 10, minute, NOW)
     expire_leases(bench)
     doubt.reclaim(bench.ws.database)
-    [(_, states)] = ledger.begin_sending(
-        bench.ws.database, bench.run_of(run_id), [[row.id for row in leased]], "slow",
-        route=Route("sms", "sms"), purpose="marketing", cap=None, length=minute, clock=bench.clock,
-    )  # fmt: skip
+    terms = Terms(bench.run_of(run_id), "slow", Route("sms", "sms"), "marketing")
+    [(_, states)] = write_calls(bench.ws.database, terms, [], [[row.id for row in leased]], bench.clock)
     assert states == {}
 
 

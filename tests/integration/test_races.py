@@ -16,6 +16,7 @@ from holdfast.delivery import advance, dispatch_chunk, enroll, next_due, open_ru
 from holdfast.delivery.planning import running
 from holdfast.errors import BatchRefused
 from holdfast.store import doubt, enrolling, ledger, runs
+from holdfast.store.calls import Settled, Terms, write_calls
 from holdfast.store.contact import Route
 from holdfast.store.database import Database
 from holdfast.tables import from_microseconds, messages, metadata
@@ -185,10 +186,8 @@ def test_a_reclaim_that_commits_while_sending_waits_takes_the_message_away(
     (leased,) = ledger.lease(bench.ws.database, run_id, "sms", "slow", 1, MINUTE, NOW)
 
     def begin() -> dict[int, str]:
-        [begun] = ledger.begin_sending(
-            bench.ws.database, bench.run_of(run_id), [[leased.id]], "slow",
-            route=Route("sms", "sms"), purpose="marketing", cap=None, length=MINUTE, clock=clock,
-        )  # fmt: skip
+        terms = Terms(bench.run_of(run_id), "slow", Route("sms", "sms"), "marketing")
+        [begun] = write_calls(bench.ws.database, terms, [], [[leased.id]], clock)
         return begun.states
 
     with ThreadPoolExecutor(1) as pool, bench.ws.database.write() as connection:
@@ -237,7 +236,7 @@ def test_an_answer_about_an_earlier_call_says_nothing_about_a_later_one(bench: B
     settle(bench.ws, "hello", bench.clock.advance(minutes=5))
     checked.script = takes_it_and_drops_the_line
     dispatch_one(bench, "checked")
-    never_taken = [ledger.Settled(row.id, "planned") for row in stale]
+    never_taken = [Settled(row.id, "planned") for row in stale]
     assert doubt.resolve_doubt(bench.ws.database, stale, never_taken, {}, "marketing", NOW) == 0
     bench.dispatch()
     assert bench.states() == {("accepted", None): 1}
