@@ -1,4 +1,4 @@
-"""Addresses, folded: one mailbox, number or handle has one key, however it is written."""
+"""Addresses: what one of each kind looks like; and folded, one key however it is written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,31 @@ import unicodedata
 
 import idna
 
+_LONGEST = 320
+_HANDLE = r"@?\w{1,15}|\d{1,20}"
+_NUMBER = (r"\+[1-9]\d{6,14}", "a number with its country, like +49 151 12345678")
+# By kind: what the whole address is, and that in words. Of other kinds it is any line of text.
+_FORMS = {
+    "email": (r'[^\s<>()\[\]:;@\\,"]+@[^\s@<>()\[\]:;\\,"]+', "an email address, like ann@acme.example"),
+    "sms": _NUMBER,
+    "whatsapp": _NUMBER,
+    "telegram": (r"-?[1-9]\d{0,15}", "a chat id, which is a number: @userinfobot tells people theirs"),
+    "messenger": (r"\d{5,25}", "a page-scoped id, which is a number"),
+    "x": (_HANDLE, "a handle or a numeric user id"),
+    "mastodon": (r"@?\w[\w.-]*(@[\w.:-]+)?", "an account, like @ann@mastodon.example"),
+}
 _PHONE_SIGNS = re.compile(r"[\s().\-/\u00a0\u200e\u202a\u202c]+")
+
+
+def expected_address(kind: str, address: str) -> str | None:
+    """What an address of this kind looks like, in words, where this is none; None: it may be one.
+
+    Whether there is such an address only its provider knows.
+    """
+    pattern, words = _FORMS.get(kind, (r".*\S.*", "a line of text"))
+    written = phone_number(address) if kind in ("sms", "whatsapp") else address.strip(" ")
+    is_line = address.isprintable() and len(address) <= _LONGEST
+    return None if is_line and re.fullmatch(pattern, written, re.ASCII if kind != "email" else 0) else words
 
 
 def address_key(kind: str, address: str) -> str:

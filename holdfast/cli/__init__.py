@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from holdfast.cli import answers, checking, data, operating, planning, reporting, running, settling
+from holdfast.cli import answers, checking, data, operating, planning, reporting, running, settling, testing
 from holdfast.cli.session import Session
 from holdfast.errors import HoldfastError
 
@@ -58,6 +58,7 @@ app.command()(checking.validate)
 app.command()(checking.schema)
 app.command()(planning.plan)
 app.command()(running.preview)
+app.command()(testing.send_test)
 app.command()(running.run)
 app.command()(planning.approve)
 app.command()(running.status)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from holdfast.report import RunStatus, Why
 
 
-def _encodable(text: str | None) -> str | None:
+def encodable(text: str | None) -> str | None:
     """Refuses what no database takes: bytes of the command line that are not text in UTF-8."""
     try:
         (text or "").encode()
@@ -123,7 +123,7 @@ def why(
     campaign: CampaignName,
     customer: Annotated[
         str | None,
-        typer.Argument(metavar="[CUSTOMER]", help="The customer's id, as imported.", callback=_encodable),
+        typer.Argument(metavar="[CUSTOMER]", help="The customer's id, as imported.", callback=encodable),
     ] = None,
     as_of: AsOf = None,
     as_json: AsJson = False,
@@ -155,7 +155,7 @@ def preview(
     context: typer.Context,
     campaign: CampaignName,
     customer: Annotated[
-        str, typer.Option(metavar="ID", help="The customer's id, as imported.", callback=_encodable)
+        str, typer.Option(metavar="ID", help="The customer's id, as imported.", callback=encodable)
     ],
     step: Annotated[str | None, typer.Option(metavar="ID", help="Default: the first step.")] = None,
     variant: Annotated[str | None, typer.Option(help="Default: the step's first variant.")] = None,

@@ -79,7 +79,7 @@ def _publish(ws: Workspace, campaign: Campaign, post: Post, owner: str, clock: C
     """The post's state after one call; None: another worker has it, or its run has stopped."""
     with ws.database.read() as connection:
         refuse_edited(ws, get_run(connection, post.run_id))
-    publisher = _publisher(ws, post.channel)
+    publisher = publisher_of(ws, post.channel)
     step = next((step for step, _ in campaign.posts if step.id == post.step), None)
     if step is None:
         return _give_up(ws, post, Reason.STEP_REMOVED, clock())
@@ -109,7 +109,8 @@ def _publish(ws: Workspace, campaign: Campaign, post: Post, owner: str, clock: C
     return settle(_settled(post, outcome, clock()))
 
 
-def _publisher(ws: Workspace, name: str) -> Publisher:
+def publisher_of(ws: Workspace, name: str) -> Publisher:
+    """The channel, which publishes. Raises ChannelUnavailable for one that does not."""
     channel = ws.channel(name)
     if not (channel.capabilities.posts and isinstance(channel, Publisher)):
         raise ChannelUnavailable(
@@ -160,7 +161,7 @@ def settle_posts(ws: Workspace, name: str, now: datetime) -> int:
         if post.sent_at is None or post.sent_at > now - ws.project.dispatch.lease:
             continue
         try:
-            provider_id = _find(_publisher(ws, post.channel), post)
+            provider_id = _find(publisher_of(ws, post.channel), post)
         except HoldfastError:
             continue
         proved = _again(post) if provider_id is None else SettledPost("accepted", provider_id=provider_id)

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
-
-from sqlalchemy import Connection
 
 from holdfast import delivery
 from holdfast.content.message import Preview, content_of, preview
+from holdfast.delivery.choosing import choose, customer_id_of, person_of
 from holdfast.delivery.workspace import Workspace
-from holdfast.errors import RenderError, RunError
+from holdfast.errors import RenderError
 from holdfast.store import counting, decisions, posts, runs
 from holdfast.store.counting import Sample
 from holdfast.store.history import load_people
 from holdfast.store.runs import Run
 from holdfast.store.segments import Counted, Explained, count_each, explain_customer
 from holdfast.tables import MESSAGE_STATES
-
-T = TypeVar("T")
 
 
 def waterfall(ws: Workspace, run_id: int) -> list[tuple[str, int]]:
@@ -106,33 +102,9 @@ def preview_for(
 
     Raises RunError for a customer, step, variant or channel that is not there, and RenderError.
     """
-    campaign = ws.campaign(name)
-    chosen = _pick("step", step, {item.id: item for item in campaign.sends})
-    variants = {key: key for key in chosen.variants}
-    named = _pick("variant", variant, variants) if variants or variant is not None else None
-    route = _pick("channel", channel, {route.channel: route for route in ws.routes(chosen)})
-    with ws.database.read() as connection:
-        customer_id = _customer_id(connection, external_id)
-        needs = ws.needs(chosen, route.kind)
-        bestsellers = ws.bestsellers(connection, as_of) if needs.favourites else None
-        people = load_people(connection, [customer_id], as_of, needs, ws.project, bestsellers)
-    return preview(ws.library, route.kind, content_of(campaign, chosen, named), people[customer_id])
-
-
-def _pick(what: str, name: str | None, choices: Mapping[str, T]) -> T:
-    """The choice of this name; the first one where no name is given."""
-    if name is None:
-        return next(iter(choices.values()))
-    if name not in choices:
-        raise RunError(f"there is no {what} {name!r} here", hint=f"there are: {', '.join(choices) or 'none'}")
-    return choices[name]
-
-
-def _customer_id(connection: Connection, external_id: str) -> int:
-    customer_id = counting.find_customer(connection, external_id)
-    if customer_id is None:
-        raise RunError("there is no customer with this id", hint="ids are those of the imported files")
-    return customer_id
+    choice = choose(ws, name, step=step, variant=variant, channel=channel)
+    person = person_of(ws, choice, external_id, as_of)
+    return preview(ws.library, choice.route.kind, choice.content, person)
 
 
 def mask(address: str) -> str:
@@ -227,7 +199,7 @@ def why(ws: Workspace, name: str, external_id: str, as_of: datetime) -> Why:
     campaign = ws.campaign(name)
     context = ws.rule_context(as_of)
     with ws.database.read() as connection:
-        customer_id = _customer_id(connection, external_id)
+        customer_id = customer_id_of(connection, external_id)
         decisions = [
             Decision(
                 occurrence,

@@ -12,6 +12,7 @@ from datetime import datetime
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Connection,
     FromClause,
     Text,
     and_,
@@ -133,6 +134,12 @@ def why_none(routes: Sequence[Route], problems: dict[str, ColumnElement[str]]) -
         (or_(*(problem == Reason.NO_CONSENT.value for problem in distinct)), because(Reason.NO_CONSENT)),
         else_=because(Reason.UNREACHABLE),
     )
+
+
+def why_suppressed(connection: Connection, kind: str, address_key: str) -> str | None:
+    """Why nothing may go to the address: `bounced`, `complained`; None: it may."""
+    of_this = (suppressions.c.kind == kind, suppressions.c.address_key == address_key)
+    return connection.scalar(select(suppressions.c.reason).where(*of_this))
 
 
 def over_cap(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.audience.addresses import address_key
+from holdfast.audience.addresses import address_key, expected_address
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,24 @@ def test_two_domains_that_only_look_alike_stay_apart() -> None:
 def test_any_text_has_a_key_and_a_key_is_its_own_key(kind: str, text: str) -> None:
     key = address_key(kind, text)
     assert address_key(kind, key) == key
+
+
+@pytest.mark.parametrize(
+    ("kind", "sound", "unsound"),
+    [
+        ("email", ["ann@acme.example", "änn@büro.example"], ["ann", "ann@", "a b@acme.example", "a@b, c@d"]),
+        ("sms", ["+49 (151) 12345678", "0049151123456"], ["0151 12345678", "+49", "+49151x234567"]),
+        ("whatsapp", ["+4915112345678"], ["4915112345678"]),
+        ("telegram", ["4711", "-1001234567890"], ["@ann", "0", "47 11"]),
+        ("messenger", ["2544100000"], ["ann", "12"]),
+        ("x", ["@ann", "ann_1", "1900000000000000"], ["ann smith", "@", "@a_handle_too_long"]),
+        ("mastodon", ["@ann@mastodon.example", "ann"], ["@ann@b@c", "ann@"]),
+        ("letter", ["1 High St, Berlin"], []),
+    ],
+)
+def test_what_cannot_be_an_address_of_its_kind_is_told_before_anything_is_sent(
+    kind: str, sound: list[str], unsound: list[str]
+) -> None:
+    assert [address for address in sound if expected_address(kind, address)] == []
+    nothing = ["", " ", "a\nb", "9" * 321]
+    assert [address for address in unsound + nothing if not expected_address(kind, address)] == []
