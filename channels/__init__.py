@@ -17,7 +17,7 @@ from holdfast.errors import SettingsError
 from holdfast.mistakes import closest
 from holdfast.settings import ChannelConfig
 
-__all__ = ["adapter", "describe", "known_adapters", "open_channel"]
+__all__ = ["adapter", "checked_settings", "describe", "known_adapters", "open_channel"]
 
 
 @cache
@@ -68,8 +68,12 @@ def describe(name: str, config: ChannelConfig, options: dict[str, Any]) -> Capab
 
     Nothing is connected to, so secrets may be any text here.
     """
-    found = adapter(config.adapter)
-    return found.describe(_settings(name, config, found, options))
+    return adapter(config.adapter).describe(checked_settings(name, config, options))
+
+
+def checked_settings(name: str, config: ChannelConfig, options: dict[str, Any]) -> ChannelSettings:
+    """The settings of the project's channel `name`. Checked like those of `describe`."""
+    return _settings(name, config, adapter(config.adapter), options)
 
 
 def _settings(

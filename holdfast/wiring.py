@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import channels
+from channels.sandbox_files import Outbox, read_outbox
 from holdfast.campaign.loading import campaign_files, load_segments, read_campaign
 from holdfast.channel import Capabilities, Channel
 from holdfast.content.library import Library
@@ -81,8 +82,7 @@ class ProjectChannels:
         """What the channel can do; looks at no secret."""
         if name not in self._described:
             config = _config(self.project, name)
-            options = _without_secrets(_placed(self.project, name, config))
-            self._described[name] = channels.describe(name, config, options)
+            self._described[name] = channels.describe(name, config, _for_show(self.project, name, config))
         return self._described[name]
 
     def open(self, name: str) -> Channel:
@@ -92,6 +92,21 @@ class ProjectChannels:
         return channels.open_channel(name, config, options)
 
 
+def outboxes(project: Project, latest: int) -> list[Outbox]:
+    """What the project's sandboxes have written, the newest `latest` messages of each; looks at no secret.
+
+    Raises SettingsError where one has settings that it does not take.
+    """
+    found = []
+    for name, config in project.channels.items():
+        if config.adapter == "sandbox":
+            settings: Any = channels.checked_settings(name, config, _for_show(project, name, config))
+            found.append(
+                read_outbox(name, settings.kind, settings.folder, is_posts=settings.post, latest=latest)
+            )
+    return found
+
+
 def _config(project: Project, name: str) -> ChannelConfig:
     try:
         return project.channels[name]
@@ -99,6 +114,12 @@ def _config(project: Project, name: str) -> ChannelConfig:
         raise SettingsError(
             f"there is no channel {name!r} in holdfast.yaml", hint=f"known are: {', '.join(project.channels)}"
         ) from None
+
+
+def _for_show(project: Project, name: str, config: ChannelConfig) -> dict[str, Any]:
+    """The channel's options, secrets aside."""
+    options: dict[str, Any] = _without_secrets(_placed(project, name, config))
+    return options
 
 
 def _without_secrets(value: Any) -> Any:

@@ -16,7 +16,18 @@ from typing import Annotated
 
 import typer
 
-from holdfast.cli import answers, checking, data, operating, planning, reporting, running, settling, testing
+from holdfast.cli import (
+    answers,
+    checking,
+    data,
+    operating,
+    planning,
+    reporting,
+    running,
+    sandbox,
+    settling,
+    testing,
+)
 from holdfast.cli.session import Session
 from holdfast.errors import HoldfastError
 
@@ -63,6 +74,7 @@ app.command()(running.run)
 app.command()(planning.approve)
 app.command()(running.status)
 app.command()(running.why)
+app.command()(sandbox.sandbox)
 app.command()(settling.settle)
 app.command()(answers.collect)
 app.command()(reporting.report)
