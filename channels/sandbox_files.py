@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from email.utils import parseaddr
 from heapq import nlargest
 from html.parser import HTMLParser
 from pathlib import Path
@@ -32,6 +33,12 @@ class Written:
     sender: str = ""
     snippet: str = ""
     headers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def who(self) -> str:
+        """The recipient as lists have it: the name of a letter's, where there is one."""
+        name = parseaddr(self.to)[0] if self.headers else ""
+        return name or self.to
 
 
 @dataclass(frozen=True, slots=True)

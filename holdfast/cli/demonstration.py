@@ -19,6 +19,7 @@ from rich.console import Console
 from holdfast import report
 from holdfast.cli import serving
 from holdfast.cli.reporting import write_pages
+from holdfast.cli.sandbox import write_sandbox
 from holdfast.cli.session import Session
 from holdfast.cli.shown import progress_bars, results_table, show, waterfall_table
 from holdfast.demo.answers import Endpoints, answer
@@ -37,6 +38,7 @@ _BACK = timedelta(days=15)  # the goal's fourteen days are over, for everybody
 # Larger than life, so that a hundred held out are enough to see it, whoever they are.
 _HABITS = Habits(effect=0.9, order=0.04)
 _SEED = 7
+_SHOWN_IN_SANDBOX = 50
 _STOP_WITHIN = 60.0  # seconds
 
 
@@ -96,8 +98,10 @@ def _settle_in(root: Path, home: Path, mail_port: int) -> Endpoints:
         HOLDFAST_WEB__HOST="127.0.0.1",
         HOLDFAST_WEB__PORT=str(port),
         HOLDFAST_WEB__INGEST_TOKEN__ENV="DEMO_INGEST_TOKEN",  # noqa: S106 - where it is
-        HOLDFAST_CHANNELS__EMAIL__FOLDER=str(home / "messages"),
-        HOLDFAST_CHANNELS__X__FOLDER=str(home / "posts"),
+        **{
+            f"HOLDFAST_CHANNELS__{name.upper()}__FOLDER": str(home / "sandbox" / name)
+            for name in ("email", "telegram", "sms", "x")
+        },
         HOLDFAST_CHANNELS__EMAIL__WEBHOOK_KEY__ENV="DEMO_WEBHOOK_KEY",
         HOLDFAST_CHANNELS__RECEIPTS__PORT=str(mail_port),
         # Nobody is asleep: the demo is to show the same at every hour.
@@ -158,7 +162,7 @@ def _worker(log: Path) -> Iterator[Callable[[], None]]:
 def _tell_the_story(
     session: Session, home: Path, endpoints: Endpoints, console: Console, look: Callable[[], None]
 ) -> dict[str, Ended]:
-    """Send, be answered, collect, thank, measure: each flow through Prefect."""
+    """Send, be answered, collect, thank, tell regulars the news, measure: each flow through Prefect."""
     from holdfast.orchestration import deployments, running
 
     def through_prefect(name: str, as_of: datetime | None = None) -> Ended:
@@ -183,7 +187,7 @@ def _tell_the_story(
     runs = {"winback": through_prefect("winback", since)}
     with progress_bars() as progress:
         did = answer(
-            home / "messages",
+            home / "sandbox" / "email",
             home / "shop" / "customers.csv",
             endpoints,
             _HABITS,
@@ -195,6 +199,7 @@ def _tell_the_story(
     console.print("customers: " + ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in did.items()))
     runs[deployments.COLLECT] = through_prefect(deployments.COLLECT)
     runs["thanks"] = through_prefect("thanks")
+    runs["news"] = through_prefect("news")
     runs[deployments.REFRESH] = through_prefect(deployments.REFRESH)
     return runs
 
@@ -214,6 +219,7 @@ def _show(session: Session, home: Path, endpoints: Endpoints, runs: Mapping[str,
         sheet = report.kpi_sheet(ws, report.month_before(ws, now), now)
     winback = reports["winback"]
     [index, *_] = write_pages(home / "report", list(reports.values()), sheet)
+    _, sandbox = write_sandbox(session.project, home / "sandbox", _SHOWN_IN_SANDBOX)
     print()
     show("winback: what customers did", results_table(_funnel(winback)))
     print()
@@ -229,9 +235,8 @@ Where to look
         + "".join(f"    {name:18}{ended.url}\n" for name, ended in runs.items())
         + f"""\
   web app             {endpoints.url} (follow a link in one of the messages)
-  messages (sandbox)  {_shown(home / "messages")}
+  messages (sandbox)  {_shown(sandbox)}
   messages (smtp)     {_shown(home / "mail")}
-  post (sandbox)      {_shown(home / "posts")}
 
 The Prefect server and the web app stay up: holdfast demo --stop ends them. To ask this shop more:
   export HOLDFAST_DATABASE_URL={os.environ["HOLDFAST_DATABASE_URL"]}

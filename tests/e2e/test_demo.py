@@ -58,7 +58,7 @@ def test_the_demo_closes_the_circle_and_finds_what_was_planted_after_one_that_wa
     counts = {
         words.strip(): int(n.replace(",", "")) for words, n in re.findall(r"^(\D+?) +(-?[\d,]+)$", told, re.M)
     }
-    letters = list((home / "messages").glob("*.eml"))
+    letters = list((home / "sandbox" / "email").glob("*.eml"))
     assert len(letters) == counts["accepted by email"] > 900
     thanks = list((home / "mail").glob("*.eml"))
     assert len(thanks) == counts["accepted by receipts"] > 900
@@ -69,7 +69,17 @@ def test_the_demo_closes_the_circle_and_finds_what_was_planted_after_one_that_wa
 
     pages = {path.name: path.read_text() for path in (home / "report").iterdir()}
     assert verdict(told) in html.unescape(pages["winback.html"])
-    assert {"index.html", "thanks.html"} < pages.keys()
+    assert {"index.html", "news.html", "thanks.html"} < pages.keys()
+    assert "messages (sandbox)  .holdfast/demo/sandbox/index.html\n" in told
+    shown = {path.name: path.read_text() for path in (home / "sandbox").glob("*.html")}
+    assert f"The newest 50 of {len(letters):,}." in shown["index.html"]
+    assert shown["index.html"].count("<iframe") == 50
+    for channel, title in (("telegram", "Telegram"), ("sms", "SMS")):
+        assert counts[f"accepted by {channel}"] > 20
+        assert f">{title} <span>{counts[f'accepted by {channel}']}</span></a>" in shown["index.html"]
+    assert "the new arrivals are here" in shown["channel-sms.html"]
+    assert "/u/" in shown["channel-telegram.html"]
+    assert "It is good to see old friends again." in shown["channel-x.html"]
     assert re.search(r"Prefect UI +http://127\.0\.0\.1:\d+\n", told)
 
     [address] = re.findall(r"web app +(http://127\.0\.0\.1:\d+) ", told)

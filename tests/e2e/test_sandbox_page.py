@@ -136,9 +136,9 @@ def test_nothing_runs_over_the_edge(
 def test_a_letter_is_shown_beside_the_list_as_a_mail_program_shows_it(page: Page, folder: Path) -> None:
     opened(page, folder)
     rows = page.locator(".list a")
-    assert [row.inner_text().split("\n")[0] for row in rows.all()] == [
-        "Ann <ann@shop.example>", "نور <nour@shop.example>", rows.nth(2).locator(".who").inner_text()
-    ]  # fmt: skip
+    names = rows.locator(".who").all_inner_texts()
+    assert names[:2] == ["Ann", "نور"]
+    assert names[2].startswith("Win<script>")
     assert rows.first.locator(".peek").inner_text().startswith("A word before. Hello Ann")
     rows.nth(1).click()
     reader = page.get_by_role("region", name="احتفظنا لك بما تحب")

@@ -61,7 +61,7 @@ def replace(path: Path, old: str, new: str) -> None:
 
 def test_the_shipped_project_is_valid(project: Path) -> None:
     done = holdfast(project, "validate")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "2 campaigns checked, no problems\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "3 campaigns checked, no problems\n")
 
 
 def test_every_problem_of_every_file_is_printed_at_once(project: Path) -> None:
@@ -76,7 +76,7 @@ def test_every_problem_of_every_file_is_printed_at_once(project: Path) -> None:
     assert done.returncode == 1
     assert [line for line in done.stdout.splitlines() if not line.startswith(" ")] == [
         "campaigns/thanks.yaml:11:16: there is no channel 'reciepts' in holdfast.yaml;"
-        " expected one of email, receipts, x; did you mean 'receipts'?",
+        " expected one of email, receipts, telegram, sms, x; did you mean 'receipts'?",
         "campaigns/winback.yaml:12:30: `within` is not a duration;"
         " expected a number and s, min, h, d or w, like 14d",
         "holdfast.yaml:14:20: there is no channel adapter 'sandbax'; expected one of"
@@ -166,7 +166,7 @@ def test_an_unknown_campaign_is_an_error_with_a_hint(project: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         "error: there is no campaign 'winbak'; did you mean 'winback'?\n"
-        "hint: campaigns are: thanks, winback\n"
+        "hint: campaigns are: news, thanks, winback\n"
     )
 
 
@@ -280,5 +280,5 @@ def test_ten_campaigns_are_validated_in_under_two_seconds(project: Path) -> None
     for number in range(8):
         text = shipped.replace("campaign: winback", f"campaign: winback{number}", 1)
         (project / "campaigns" / f"winback{number}.yaml").write_text(text)
-    assert holdfast(project, "validate").stderr == "10 campaigns checked, no problems\n"
+    assert holdfast(project, "validate").stderr == "11 campaigns checked, no problems\n"
     assert processor_time(lambda: holdfast(project, "validate")) < 2
