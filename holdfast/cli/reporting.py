@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from holdfast.cli.running import AsOf, moment_of
-from holdfast.cli.session import AsJson, Session, print_json
+from holdfast.cli.session import AsJson, Output, Session, print_json
 from holdfast.cli.shown import results_table, show
 from holdfast.metrics.rates import Rate
 
@@ -29,16 +29,7 @@ def report(
         str | None,
         typer.Option(metavar="MONTH", help="Only the KPI sheet, of this month: 2026-10."),
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="DIR",
-            file_okay=False,
-            help="Where pages go. Default: .holdfast/report/.",
-        ),
-    ] = None,
+    output: Output = None,
     as_of: AsOf = None,
     as_json: AsJson = False,
 ) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from holdfast.cli.session import AsJson, Session, print_json
+from holdfast.cli.session import AsJson, Output, Session, print_json
 from holdfast.cli.shown import decisions_table, progress_bars, show, status_table, waterfall_table
 
 if TYPE_CHECKING:
@@ -160,16 +159,7 @@ def preview(
     step: Annotated[str | None, typer.Option(metavar="ID", help="Default: the first step.")] = None,
     variant: Annotated[str | None, typer.Option(help="Default: the step's first variant.")] = None,
     channel: Annotated[str | None, typer.Option(help="Default: the step's first channel.")] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="DIR",
-            file_okay=False,
-            help="Where files go. Default: .holdfast/preview/.",
-        ),
-    ] = None,
+    output: Output = None,
     as_of: AsOf = None,
 ) -> None:
     """Render what one customer would get: print the text, write the page to look at. Sends nothing."""

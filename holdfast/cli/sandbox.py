@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from holdfast.cli.session import AsJson, Session, print_json
+from holdfast.cli.session import AsJson, Output, Session, print_json
 from holdfast.cli.shown import results_table, show
 from holdfast.errors import SettingsError
 
@@ -23,16 +23,7 @@ def sandbox(
     latest: Annotated[
         int, typer.Option(min=1, max=200, metavar="N", help="How many messages to show of each channel.")
     ] = 50,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="DIR",
-            file_okay=False,
-            help="Where pages go. Default: .holdfast/sandbox/.",
-        ),
-    ] = None,
+    output: Output = None,
     as_json: AsJson = False,
 ) -> None:
     """Write pages that show what went into the sandbox, as mail programs and phones would show it."""

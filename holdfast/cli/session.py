@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     from holdfast.store.database import Database
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="DIR",
+        file_okay=False,
+        help="Where files go. Default: a folder of their own in .holdfast/.",
+    ),
+]
 
 
 @dataclass

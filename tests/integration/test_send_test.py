@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email import message_from_bytes
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +14,22 @@ import pytest
 from ruamel.yaml import YAML
 from sqlalchemy import func, insert, select
 
-from holdfast.cli import main
 from holdfast.responses import collect
 from holdfast.tables import attempts, consents, enrollments, messages, metadata, responses, runs, suppressions
 from holdfast.web import create_app
 from holdfast.wiring import open_workspace
 from tests.contract.channel_contract import SECRET
-from tests.integration.test_cli_campaigns import Done, Holdfast, clear_settings
-from tests.servers import graph_server, sendgrid_server
-from tests.servers.graph_server import GraphServer
+from tests.integration.test_cli_campaigns import Done, Holdfast, clear_settings, holdfast
+from tests.servers.letterboxes import LETTERBOXES, Letterbox, secret
 from tests.servers.mastodon_server import MastodonServer
-from tests.servers.sendgrid_server import SendgridServer
 from tests.servers.smtp_server import SmtpServer
 from tests.servers.stand_in import Answer
-from tests.servers.telegram_server import TelegramServer
-from tests.servers.twilio_server import TwilioServer
 from tests.servers.web_server import serving
 from tests.servers.webhook_server import WebhookServer
 from tests.servers.x_server import XServer
 
-TOKEN = f"4711:{SECRET}-{SECRET}-{SECRET}"
+__all__ = ["holdfast"]
+
 CAMPAIGN = """\
 campaign: hello
 audience: {country: DE}
@@ -55,192 +49,15 @@ CUSTOMERS = (
 )
 
 
-class Bot(TelegramServer):
-    token = TOKEN
-
-
-class Account(TwilioServer):
-    token = SECRET
-
-
-@dataclass
-class Letterbox:
-    """What the tests of an adapter need: its kind, settings, an address, and what arrived where it leads."""
-
-    kind: str
-    options: dict[str, Any]
-    address: str
-    read: Callable[[], list[tuple[str, str]]]
-    secrets: dict[str, str] = field(default_factory=dict)
-
-
-def secret(name: str) -> dict[str, str]:
-    return {"env": f"TEST_{name.upper()}"}
-
-
-@pytest.fixture(
-    params=[
-        "sandbox", "smtp", "sendgrid", "telegram", "twilio", "whatsapp", "messenger", "x", "mastodon",
-        "webhook",
-    ]
-)  # fmt: skip
-def letterbox(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Letterbox]:
-    yield from globals()[f"by_{request.param}"](tmp_path, monkeypatch)
-
-
-def by_sandbox(folder: Path, _: Any) -> Iterator[Letterbox]:
-    def read() -> list[tuple[str, str]]:
-        files = (folder / ".holdfast" / "sandbox" / "out").glob("*.eml")
-        mails = [message_from_bytes(path.read_bytes()) for path in files]
-        return [(str(mail["To"]), str(mail["Subject"])) for mail in mails]
-
-    yield Letterbox("email", {"adapter": "sandbox"}, "ann@acme.example", read)
-
-
-def by_smtp(*_: Any) -> Iterator[Letterbox]:
-    with SmtpServer() as server:
-        options = {"adapter": "smtp", "host": "127.0.0.1", "port": server.port, "security": "none"}
-        yield Letterbox(
-            "email",
-            options,
-            "ann@acme.example",
-            lambda: [(mail.recipient, str(mail.parsed["Subject"])) for mail in server.mails],
-        )
-
-
-def by_sendgrid(_: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Letterbox]:
-    monkeypatch.setattr(sendgrid_server, "API_KEY", SECRET)
-    with SendgridServer() as server:
-        yield Letterbox(
-            "email",
-            {"adapter": "sendgrid", "base_url": server.url, "api_key": secret("key")},
-            "ann@acme.example",
-            lambda: [(mail.to, mail.subject) for mail in server.mails],
-            {"TEST_KEY": SECRET},
-        )
-
-
-def by_telegram(*_: Any) -> Iterator[Letterbox]:
-    with Bot() as server:
-        yield Letterbox(
-            "telegram",
-            {"adapter": "telegram", "base_url": server.url, "token": secret("token")},
-            "4711",
-            lambda: [(str(sent["chat_id"]), sent["text"]) for sent in server.messages],
-            {"TEST_TOKEN": TOKEN},
-        )
-
-
-def by_twilio(*_: Any) -> Iterator[Letterbox]:
-    with Account() as server:
-        yield Letterbox(
-            "sms",
-            {
-                "adapter": "twilio",
-                "base_url": server.url,
-                "account_sid": Account.account,
-                "auth_token": secret("token"),
-                "sender": "Acme",
-            },
-            "+4915110000001",
-            lambda: [(sent["To"], sent["Body"]) for sent in server.messages],
-            {"TEST_TOKEN": SECRET},
-        )
-
-
-def by_whatsapp(*_: Any) -> Iterator[Letterbox]:
-    with GraphServer() as server:
-        yield Letterbox(
-            "whatsapp",
-            {
-                "adapter": "whatsapp",
-                "base_url": server.url,
-                "access_token": secret("token"),
-                "phone_number_id": graph_server.PHONE_NUMBER_ID,
-            },
-            "+4915110000001",
-            lambda: [(sent["to"], sent["text"]["body"]) for sent in server.messages],
-            {"TEST_TOKEN": graph_server.TOKEN},
-        )
-
-
-def by_messenger(*_: Any) -> Iterator[Letterbox]:
-    with GraphServer() as server:
-        yield Letterbox(
-            "messenger",
-            {
-                "adapter": "messenger",
-                "base_url": server.url,
-                "access_token": secret("token"),
-                "page_id": graph_server.PAGE_ID,
-            },
-            "25441000001",
-            lambda: [(sent["recipient"]["id"], sent["message"]["text"]) for sent in server.messages],
-            {"TEST_TOKEN": graph_server.TOKEN},
-        )
-
-
-def by_x(*_: Any) -> Iterator[Letterbox]:
-    with XServer() as server:
-        yield Letterbox(
-            "x",
-            {"adapter": "x", "kind": "message", "base_url": server.url, "user_token": secret("token")},
-            "4711",
-            lambda: [(sent["to"], sent["text"]) for sent in server.messages],
-            {"TEST_TOKEN": SECRET},
-        )
-
-
-def by_mastodon(*_: Any) -> Iterator[Letterbox]:
-    with MastodonServer(token=SECRET) as server:
-        yield Letterbox(
-            "mastodon",
-            {"adapter": "mastodon", "kind": "message", "base_url": server.url, "token": secret("token")},
-            "ann@mastodon.example",
-            lambda: [
-                (sent["mentions"][0]["acct"], sent["content"][sent["content"].index("[") : -len("</p>")])
-                for sent in server.messages
-            ],
-            {"TEST_TOKEN": SECRET},
-        )
-
-
-def by_webhook(*_: Any) -> Iterator[Letterbox]:
-    with WebhookServer(key=SECRET.encode()) as server:
-        yield Letterbox(
-            "letter",
-            {
-                "adapter": "webhook",
-                "kind": "letter",
-                "base_url": server.url,
-                "secret": secret("token"),
-                "allow_private": True,
-            },
-            "1 High St, Berlin",
-            lambda: [(sent["data"]["to"], sent["data"]["text"]) for sent in server.messages.values()],
-            {"TEST_TOKEN": SECRET},
-        )
-
-
 # --- the project ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def holdfast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Holdfast:
-    """Calls the program in the project, as its console script does."""
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, for a test to put its project into; nothing is in the environment."""
     clear_settings(monkeypatch)
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> Done:
-        with pytest.raises(SystemExit) as end:
-            main(arguments)
-        written = capsys.readouterr()
-        assert "Traceback" not in written.err
-        return Done(int(end.value.code or 0), written.out, written.err)
-
-    return call
+    return tmp_path
 
 
 def write_project(
@@ -268,6 +85,14 @@ def by_email(holdfast: Holdfast, tmp_path: Path) -> Iterator[tuple[Holdfast, Smt
 
 
 # --- every adapter --------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=LETTERBOXES)
+def letterbox(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Letterbox]:
+    with LETTERBOXES[request.param](tmp_path, monkeypatch) as letterbox:
+        yield letterbox
 
 
 def test_a_test_goes_through_the_real_adapter_to_one_address_and_says_that_it_is_one(
