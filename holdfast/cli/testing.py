@@ -134,7 +134,7 @@ def _facts(tested: Tested) -> dict[str, Any]:
 
 
 def _told(tested: Tested) -> str:
-    from holdfast.channel import Accepted, Rejected, Retry
+    from holdfast.channel import DUPLICATE, Accepted, Rejected, RejectReason, Retry
     from holdfast.units import format_duration
 
     outcome: Outcome = tested.outcome
@@ -143,6 +143,8 @@ def _told(tested: Tested) -> str:
     match outcome:
         case Accepted(provider_id):
             return f"accepted {by}" + (f", as {provider_id}" if provider_id else "")
+        case Rejected(RejectReason.CONTENT, code) if code == DUPLICATE:
+            return f"rejected {by}: this very text was published there lately; look for it"
         case Rejected(reason):
             return f"rejected {by}: {reason.replace('_', ' ')}{detail}: {_ADVICE.get(reason, '')}"
         case Retry(after):

@@ -182,6 +182,18 @@ def test_a_post_is_public_so_it_is_tested_only_on_demand(
     assert kept(tmp_path) == {}
 
 
+def test_the_same_test_post_again_is_told_to_be_out_where_the_network_refuses_it(
+    wall: tuple[Holdfast, Callable[[], list[str]]],
+) -> None:
+    holdfast, published = wall
+    codes = [holdfast("send-test", "hello", "--step", "shout", "--publish") for _ in range(2)]
+    assert published() == ["[Test] Tea is ready at Acme."]
+    assert codes[0].code == 0
+    assert codes[1].out.startswith("accepted by wall") or codes[1] == Done(
+        1, "rejected by wall: this very text was published there lately; look for it\n", ""
+    )
+
+
 def test_a_post_is_to_nobody_and_a_message_is_not_published(
     wall: tuple[Holdfast, Callable[[], list[str]]],
 ) -> None:
