@@ -33,7 +33,7 @@ _DOMAIN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A
 _OURS = frozenset(
     (
         *("date", "from", "to", "cc", "bcc", "subject", "message-id"),
-        *("mime-version", "content-type", "content-transfer-encoding"),
+        *("mime-version", "content-type", "content-transfer-encoding", "auto-submitted"),
     )
 )
 
@@ -62,9 +62,10 @@ class Mailbox:
     address: str
 
 
-def compose(message: Message, date: str) -> Letter | Rejected:
+def compose(message: Message, date: str, envelope_sender: str = "") -> Letter | Rejected:
     """The message as a letter of this date (RFC 5322), or why it cannot be one.
 
+    `envelope_sender` is where bounces go, in ASCII, else to the sender; the Message-ID has the same domain.
     Raises ChannelUnavailable for a sender that is no mailbox.
     """
     sender = mailbox(message.sender)
@@ -74,18 +75,20 @@ def compose(message: Message, date: str) -> Letter | Rejected:
     extra = _extra_headers(message.headers)
     if extra is None:
         return Rejected(RejectReason.CONTENT, "a header that is no header, or not the message's to set")
-    message_id = f"<{safe_key(message.key)}@{sender.address.rpartition('@')[2]}>"
+    envelope_sender = envelope_sender or sender.address
+    message_id = f"<{safe_key(message.key)}@{envelope_sender.rpartition('@')[2]}>"
     head = (
         f"Date: {date}\r\n"
         f"From: {sender.header}\r\n"
         f"To: {_mailbox_header(message.to_name, recipient)}\r\n"
         f"Subject: {_header_text(message.subject)}\r\n"
         f"Message-ID: {message_id}\r\n"
+        "Auto-Submitted: auto-generated\r\n"  # RFC 3834: so that no responder on holiday answers it
         f"{extra}"
         "MIME-Version: 1.0\r\n"
     )
     return Letter(
-        sender=sender.address,
+        sender=envelope_sender,
         recipient=recipient,
         message_id=message_id,
         content=head.encode() + _body(message),

@@ -85,6 +85,7 @@ def test_a_letter_reads_like_this() -> None:
         'To: "Ann" <customer1@example.com>\r\n'
         "Subject: We kept your favourites\r\n"
         "Message-ID: <1.c2lnbmF0dXJl-_1@acme.example>\r\n"
+        "Auto-Submitted: auto-generated\r\n"
         "List-Unsubscribe: <https://r.acme.example/u/1.abc>\r\n"
         "MIME-Version: 1.0\r\n"
         'Content-Type: multipart/alternative; boundary="=_holdfast_alternative"\r\n'
@@ -122,7 +123,9 @@ def test_whatever_it_says_a_letter_keeps_its_form(subject: str, name: str, value
     )
     head, _, _ = composed.content.partition(b"\r\n\r\n")
     names = [line.partition(b":")[0] for line in head.split(b"\r\n") if not line.startswith(b" ")]
-    assert b" ".join(names).decode() == "Date From To Subject Message-ID X-Note MIME-Version Content-Type"
+    assert b" ".join(names).decode() == (
+        "Date From To Subject Message-ID Auto-Submitted X-Note MIME-Version Content-Type"
+    )
     assert composed.content.isascii()
     assert b"\n" not in composed.content.replace(b"\r\n", b"")
     assert b"\r" not in composed.content.replace(b"\r\n", b"")
@@ -213,11 +216,22 @@ def test_a_bad_address_rejects_the_message_without_repeating_it() -> None:
     )
 
 
-@pytest.mark.parametrize("header", ["From", "bcc", "X Note", "X-Note:", "", "X\r\nY", "Ä"], ids=ascii)
+@pytest.mark.parametrize(
+    "header", ["From", "bcc", "Auto-Submitted", "X Note", "X-Note:", "", "X\r\nY", "Ä"], ids=ascii
+)
 def test_a_header_that_is_not_the_messages_to_set_rejects_it(header: str) -> None:
     refused = compose(message(headers={header: "x"}), DATE)
     assert isinstance(refused, Rejected)
     assert refused.reason is RejectReason.CONTENT
+
+
+def test_the_envelope_may_have_another_sender_who_names_the_letter() -> None:
+    composed = compose(message(), DATE, "bounce+1@r.acme.example")
+    assert isinstance(composed, Letter)
+    assert composed.sender == "bounce+1@r.acme.example"
+    assert composed.message_id == "<1.c2lnbmF0dXJl-_1@r.acme.example>"
+    assert b"Message-ID: <1.c2lnbmF0dXJl-_1@r.acme.example>\r\n" in composed.content
+    assert b'From: "Acme" <hello@acme.example>\r\n' in composed.content
 
 
 @pytest.mark.parametrize("sender", ["", "Acme", "Acme <hello>", "a@b@c"])
