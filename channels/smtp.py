@@ -1,20 +1,21 @@
-"""Email through a mail server: a pool of SMTP connections, each used by one call at a time."""
+"""Email through a mail server: a pool of SMTP connections, each used by one call at a time; and the mailbox
+that answers come to."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 from email.utils import formatdate
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
-
-from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from typing import TYPE_CHECKING, ClassVar
 
 from channels.mime import Letter, compose
+from channels.returned_mail import response
 from channels.smtp_replies import ServerNotReady
+from channels.smtp_settings import SmtpSettings
+from channels.verp import BounceAddress
 from holdfast.channel import (
     Accepted,
     Capabilities,
@@ -22,70 +23,21 @@ from holdfast.channel import (
     InDoubt,
     Message,
     Outcome,
+    Polled,
     Rejected,
+    Response,
     Retry,
     by_count,
     require_fit,
 )
 from holdfast.errors import ChannelUnavailable
-from holdfast.units import Timeout
 
 if TYPE_CHECKING:
+    from channels.imap_mailbox import Arrived
     from channels.smtp_connection import Connection
-
-_DEFAULT_PORTS = {"none": 25, "starttls": 587, "tls": 465}
 
 # A call survives the loss of one connection; after two the server had better be left alone for a while.
 _CONNECTIONS_A_CALL = 2
-
-
-class SmtpSettings(ChannelSettings):
-    """Settings of the SMTP channel."""
-
-    host: str = Field(pattern=r"^[^\s/@]+$", description="The mail server's name or address.")
-    port: int | None = Field(
-        None, ge=1, le=65535, description="Default: 587, or by `security` 465 (tls) or 25 (none)."
-    )
-    security: Literal["starttls", "tls", "none"] = Field(
-        "starttls",
-        description="`starttls`, `tls` from the first byte, or `none`. Certificates are always verified.",
-    )
-    username: str | None = Field(None, description="Needs `password`, and `security` other than `none`.")
-    password: SecretStr | None = Field(None, description="A secret: `{env: NAME}` or `{block: NAME}`.")
-    ca_file: Path | None = Field(
-        None, description="PEM file of the authorities to trust. Default: the system's."
-    )
-    timeout: Timeout = Field(
-        timedelta(seconds=60), description="How long to wait for each answer, like `60s`."
-    )
-    batch_size: int = Field(20, ge=1, le=1000, description="Messages sent over one connection a call.")
-    concurrency: int = Field(4, ge=1, le=64, description="The most connections at once.")
-    helo: str | None = Field(
-        None, pattern=r"^[!-~]+$", description="The name to greet with. Default: the machine's full name."
-    )
-
-    @field_validator("username", "password")
-    @classmethod
-    def _is_ascii(cls, value: str | SecretStr | None) -> str | SecretStr | None:
-        text = value.get_secret_value() if isinstance(value, SecretStr) else value
-        if text is not None and not (text and text.isascii() and text.isprintable()):
-            raise PydanticCustomError("login", "not usable with SMTP, which takes ASCII characters only")
-        return value
-
-    @model_validator(mode="after")
-    def _is_safe(self) -> Self:
-        if (self.username is None) != (self.password is None):
-            raise PydanticCustomError("login", "`username` and `password` go together")
-        if self.username is not None and self.security == "none":
-            raise PydanticCustomError(
-                "login", "a password is sent over TLS only; set `security` to starttls or tls"
-            )
-        return self
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and port to connect to."""
-        return self.host, self.port or _DEFAULT_PORTS[self.security]
 
 
 class SmtpChannel:
@@ -94,11 +46,16 @@ class SmtpChannel:
     Settings: ClassVar[type[ChannelSettings]] = SmtpSettings
 
     def __init__(self, name: str, settings: SmtpSettings) -> None:
+        from channels.dkim_signature import DkimSigner
+        from channels.imap_mailbox import Mailbox
         from channels.smtp_connection import Connector  # smtplib and ssl only for who sends
 
         self.name = name
         self.capabilities = self.describe(settings)
         self._connector = Connector(name, settings)
+        self._signer = DkimSigner(name, settings.dkim) if settings.dkim else None
+        self._bounces = BounceAddress(settings.bounce_address) if settings.bounce_address else None
+        self._mailbox = Mailbox(name, settings.mailbox) if settings.mailbox else None
         self._slots = threading.BoundedSemaphore(settings.concurrency)
         self._lock = threading.Lock()  # guards the two below
         self._idle: list[Connection] = []
@@ -124,13 +81,27 @@ class SmtpChannel:
         """
         require_fit(self.name, self.capabilities, batch)
         date = formatdate()  # when the letter was handed over: the channel's own moment, as an MTA stamps it
-        letters = [compose(message, date) for message in batch]
+        letters = [self._letter(message, date) for message in batch]
         with self._slots:
             return self._deliver(letters)
 
     def lookup(self, keys: Sequence[str], since: datetime) -> dict[str, Outcome]:
         """Nothing: a mail server cannot be asked what became of a letter."""
         return {}
+
+    def poll(self, cursor: str) -> Polled:
+        """What the letters in the mailbox tell, from its first on; nothing without a mailbox."""
+        bounces = self._bounces
+        if self._mailbox is None or bounces is None:
+            return Polled((), cursor)
+
+        def understood(letter: Arrived) -> Response | None:
+            try:
+                return response(letter.content, letter.at, bounces)
+            except Exception:  # a letter that the library stumbles over must not keep back those after it
+                return None
+
+        return self._mailbox.read(cursor, understood)
 
     def close(self) -> None:
         """Says goodbye on idle connections; a call still under way closes its own when it ends."""
@@ -139,6 +110,12 @@ class SmtpChannel:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.quit()
+
+    def _letter(self, message: Message, date: str) -> Letter | Rejected:
+        letter = compose(message, date, self._bounces.of(message.key) if self._bounces else "")
+        if self._signer is None or isinstance(letter, Rejected):
+            return letter
+        return replace(letter, content=self._signer.signed(letter.content))
 
     def _deliver(self, letters: list[Letter | Rejected]) -> list[Outcome]:
         outcomes: list[Outcome] = []

@@ -14,27 +14,20 @@ import ssl
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
+from channels.mail_tls import certificate_fault, trusting
 from channels.mime import Letter
 from channels.smtp_replies import ServerNotReady, Stage, blames_sender, refusal, reply_code
 from holdfast.channel import Accepted, InDoubt, Outcome, Rejected, RejectReason, Retry
-from holdfast.errors import ChannelUnavailable, SettingsError
+from holdfast.errors import ChannelUnavailable
 
 if TYPE_CHECKING:
-    from channels.smtp import SmtpSettings
+    from channels.smtp_settings import SmtpSettings
 
 _FINAL_DOT = b".\r\n"
 _GOODBYE_SECONDS = 2.0
 _DONE = 250
 _GO_AHEAD = 354
 _SERVICE_CLOSES = 421
-
-# OpenSSL's verify codes, in words; anything else is an authority that nobody here knows.
-_CERTIFICATE_FAULTS = {
-    9: "is not valid yet",
-    10: "has expired",
-    62: "is for another host",
-    64: "is for another host",
-}
 
 _NO_LOGIN = (
     "does not offer a login with a password",
@@ -54,13 +47,7 @@ class Connector:
         self._helo = settings.helo or _own_name()
         self._tls: ssl.SSLContext | None = None
         if settings.security != "none":
-            try:
-                self._tls = ssl.create_default_context(cafile=settings.ca_file)
-            except OSError as error:
-                raise SettingsError(
-                    f"channel {name!r}: `ca_file` cannot be read, or holds no certificate",
-                    hint="name a PEM file, or leave it out to trust the system's authorities",
-                ) from error
+            self._tls = trusting(name, "ca_file", settings.ca_file)
 
     def connect(self) -> Connection:
         """A connection ready for letters, logged in where the settings say so.
@@ -109,7 +96,7 @@ class Connector:
         # The texts of these errors hold the server's words, which may hold anything: only codes are told.
         match error:
             case ssl.SSLCertVerificationError():
-                fault = _CERTIFICATE_FAULTS.get(error.verify_code, "is signed by nobody who is trusted here")
+                fault = certificate_fault(error)
                 return self._unusable(f"has a certificate that {fault}", "correct `host` or `ca_file`")
             case ssl.SSLEOFError() | ssl.SSLZeroReturnError() | smtplib.SMTPServerDisconnected():
                 return ServerNotReady("connection lost")

@@ -73,6 +73,24 @@ def refusal(stage: Stage, code: int, text: bytes) -> Outcome:
     return Retry(detail=detail, of_recipient=stage is Stage.RECIPIENT and of_recipient)
 
 
+def failure(status: str, code: int) -> tuple[RejectReason, bool]:
+    """Why a notice says a letter was given up, and whether its address is dead.
+
+    `status` is the enhanced status code, '' where the notice has none, and `code` the reply's, or 0.
+    """
+    if status.startswith("4"):
+        return RejectReason.RETRIES_EXHAUSTED, False
+    # The notice does not say at which stage: the code counts where it means the same at all of them.
+    by_stage = {by_code[code] for by_code in _BY_CODE.values() if code in by_code}
+    by_code = by_stage.pop() if len(by_stage) == 1 else RejectReason.UNKNOWN
+    reason = _by_status(status) or by_code
+    # 5.0.x says nothing but that it is for good; others without a reason are a fault on the way.
+    is_dead = reason is RejectReason.BAD_ADDRESS or (
+        reason is RejectReason.UNKNOWN and status.startswith("5.0.")
+    )
+    return reason, is_dead
+
+
 def blames_sender(stage: Stage, code: int, text: bytes) -> bool:
     """Whether the server refuses us, whoever the recipient: for an operator, and no fault of the letter."""
     if code < 500:
@@ -88,6 +106,9 @@ def _status(text: bytes) -> str:
 
 
 def _reason(stage: Stage, code: int, status: str) -> RejectReason:
-    by_class = _BY_STATUS.get(status.rpartition(".")[0])
     by_code = RejectReason.UNKNOWN if status else _BY_CODE[stage].get(code, RejectReason.UNKNOWN)
-    return _BY_STATUS.get(status) or by_class or by_code
+    return _by_status(status) or by_code
+
+
+def _by_status(status: str) -> RejectReason | None:
+    return _BY_STATUS.get(status) or _BY_STATUS.get(status.rpartition(".")[0])

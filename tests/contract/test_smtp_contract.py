@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from holdfast.channel import Channel
 from tests.contract.channel_contract import SECRET, ChannelContract
@@ -39,7 +41,11 @@ class TestSmtp(ChannelContract):
                 "batch_size": 20,
                 "concurrency": 3,
                 "timeout": "30s",
+                **self.more_options(),
             }
+
+    def more_options(self) -> dict[str, Any]:
+        return {}
 
     def delivered(self) -> int:
         return len(self.server.mails)
@@ -60,3 +66,16 @@ class TestSmtp(ChannelContract):
             list(threads.map(channel.send, [messages(5, start=start) for start in range(1, 60, 5)]))
         channel.close()
         self.server.wait_until_idle()
+
+
+class TestSignedSmtp(TestSmtp):
+    """Signed, with bounces to an address that names the message."""
+
+    def more_options(self) -> dict[str, Any]:
+        key = rsa.generate_private_key(65537, 2048).private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return {
+            "dkim": {"domain": "acme.example", "selector": "s1", "key": key.decode()},
+            "bounce_address": "bounce@r.acme.example",
+        }

@@ -57,11 +57,30 @@ def test_a_misspelt_setting_is_answered_with_the_nearest_and_with_all() -> None:
         ({"host": "mx", "username": "acme"}, "`username` and `password` go together"),
         (
             {"host": "mx", "username": "acme", "password": "Pässwort"},
-            "password: not usable with SMTP, which takes ASCII characters only",
+            "password: not usable with a mail server, which takes ASCII characters only",
         ),
         (
             {"host": "mx", "security": "none", "username": "acme", "password": "x"},
             "a password is sent over TLS only; set `security` to starttls or tls",
+        ),
+        (
+            {"host": "mx", "bounce_address": "bounces-to-us@r.acme.example"},
+            "bounce_address: string should match pattern "
+            r"'^[A-Za-z0-9_-]{1,10}@[A-Za-z0-9_-]+(\.[A-Za-z0-9-]+)*$'",
+        ),
+        (
+            {"host": "mx", "mailbox": {"host": "mx", "username": "acme", "password": "x"}},
+            "a mailbox needs `bounce_address`, by which its letters are known",
+        ),
+        (
+            {"host": "mx", "bounce_address": "b@r.acme.example", "mailbox": {"host": "mx", "user": "a"}},
+            "the setting 'mailbox.username' is missing\n"
+            "channel 'email': the setting 'mailbox.password' is missing\n"
+            "channel 'email': there is no setting 'mailbox.user'; did you mean 'mailbox'?",
+        ),
+        (
+            {"host": "mx", "dkim": {"domain": "acme", "selector": "s", "key": "x"}},
+            "dkim.domain: string should match pattern '^[A-Za-z0-9_-]+(\\.[A-Za-z0-9-]+)+$'",
         ),
     ],
 )
@@ -115,6 +134,7 @@ def test_describing_a_channel_does_not_import_what_only_sending_needs() -> None:
         "describe('email', ChannelConfig(adapter='sandbox'), {})\n"
         "describe('email', ChannelConfig(adapter='sendgrid'), {'api_key': 'SG.x'})\n"
         "heavy = {'smtplib', 'aiosmtpd', 'sendgrid', 'tweepy', 'httpx', 'prefect', 'sqlalchemy'}\n"
+        "heavy |= {'imapclient', 'cryptography'}\n"
         "print(*heavy & set(sys.modules))\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
