@@ -1,7 +1,7 @@
 """DKIM (RFC 6376): letters signed for a domain, so that a receiver knows who answers for them.
 
 The libraries for it parse the key anew for each letter and do RSA in Python: six milliseconds a letter. Here
-OpenSSL signs, and what `channels.mime` wrote is known to be well-formed: it takes half of one.
+OpenSSL signs, and what `channels.mime` wrote is known to be well-formed: it takes a quarter of one.
 """
 
 from __future__ import annotations

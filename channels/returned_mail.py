@@ -188,8 +188,8 @@ def _parts(message: Message) -> Iterator[Message]:
 
 def _blocks(part: Message) -> list[Message]:
     """What a part is made of: its parts, the blocks of a notice, the one message that it encloses."""
-    payload = part.get_payload()
-    return [each for each in payload if isinstance(each, Message)] if isinstance(payload, list) else []
+    payload = part.get_payload() if part.is_multipart() else []
+    return [each for each in payload if isinstance(each, Message)]
 
 
 def _enclosed(part: Message) -> Message | None:

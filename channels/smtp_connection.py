@@ -214,7 +214,7 @@ class Connection:
             told = reply_code(code, text)
             raise ChannelUnavailable(
                 f"{self._who} takes nothing from this sender ({told})",
-                hint="correct `from` under brand, or the login, or ask who runs the mail server",
+                hint="correct `from` under brand, `bounce_address` or the login, or ask who runs the server",
             )
         if code < 400:
             self.abort()

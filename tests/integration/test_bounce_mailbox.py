@@ -14,6 +14,7 @@ import pytest
 import trustme
 from sqlalchemy import select
 
+from channels import returned_mail
 from channels.imap_mailbox import Arrived, Mailbox
 from channels.smtp import SmtpChannel, SmtpSettings
 from channels.smtp_settings import MailboxSettings
@@ -366,6 +367,19 @@ def test_a_mailbox_that_cannot_be_read_is_a_problem_of_its_own(
     server.close()
     [problem] = collect(bench.ws, bench.clock.now).problems
     assert problem == f"sms: channel 'sms': the mailbox at 127.0.0.1:{server.port} does not answer now"
+
+
+def test_a_letter_that_the_reader_stumbles_over_keeps_back_none_after_it(
+    channel: SmtpChannel, server: ImapServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumbling(content: bytes, *rest: Any) -> Response | None:
+        if b"qmail" in content:
+            raise AttributeError
+        return returned_mail.response(content, *rest)
+
+    monkeypatch.setattr("channels.smtp.response", stumbling)
+    server.put(notice("qmail", "1.A"), notice("exim_plain", "2.B"))
+    assert [found.key for found in channel.poll("").responses] == ["2.B"]
 
 
 def test_a_channel_without_a_mailbox_has_nothing_to_tell() -> None:

@@ -229,6 +229,8 @@ HOSTILE: list[Callable[[bytes], bytes]] = [
     lambda content: content.replace(b"\r\n", b"\r"),
     lambda content: content.replace(b"boundary=", b"boundery="),
     lambda content: content.replace(b"multipart/report", b"multipart/report; charset*0*=x''%ff; x"),
+    lambda content: content.replace(b"boundary=", b"charset*0*=utf-16''x; b=").replace(b"e", b"\xe9"),
+    lambda content: content.replace(b"text/plain", b"text/plain; charset*0*=utf-16''x; a=") + b"\xe9",
     lambda content: b"\xff\xfe\x00" * 1000 + content,
     lambda content: content.replace(b"failed", b"\xff\x00failed\xe9"),
     lambda content: content.replace(b"Status: ", b"Status: " + b"5." * 10000),
