@@ -142,11 +142,12 @@ def _complaint(part: Message, key: str) -> Response | None:
 
 def _is_plain_bounce(letter: _Letter) -> bool:
     """Whether a mail system gave a letter up, though it does not say so in the form of RFC 3464."""
-    if letter.header("X-Failed-Recipients"):  # Exim's
+    if letter.header("X-Failed-Recipients") or _MAIL_SYSTEM.search(letter.header("From")):
         return True
-    is_from_system = letter.header("Return-Path") == "<>" or _MAIL_SYSTEM.search(letter.header("From"))
-    # Responders on holiday answer to the envelope sender too.
-    return bool(is_from_system) and _submitted(letter) != "auto-replied" and not _is_bulk(letter)
+    # Responders on holiday have an empty return path too; but most say what they are.
+    return letter.header("Return-Path") == "<>" and not (
+        _says_automatic(letter) or letter.header("X-Auto-Response-Suppress")
+    )
 
 
 # --- people's replies -----------------------------------------------------------------------------
@@ -154,15 +155,12 @@ def _is_plain_bounce(letter: _Letter) -> bool:
 
 def _is_automatic(letter: _Letter) -> bool:
     """Whether a machine answered (RFC 3834)."""
-    return _submitted(letter) not in ("", "no") or letter.header("Return-Path") == "<>" or _is_bulk(letter)
+    return letter.header("Return-Path") == "<>" or _says_automatic(letter)
 
 
-def _submitted(letter: _Letter) -> str:
-    return re.split(r"[;(\s]", letter.header("Auto-Submitted").lower(), maxsplit=1)[0]
-
-
-def _is_bulk(letter: _Letter) -> bool:
-    return letter.header("Precedence").lower() in _BULK
+def _says_automatic(letter: _Letter) -> bool:
+    submitted = re.split(r"[;(\s]", letter.header("Auto-Submitted").lower(), maxsplit=1)[0]
+    return submitted not in ("", "no") or letter.header("Precedence").lower() in _BULK
 
 
 def _reply(letter: _Letter, key: str) -> Response:

@@ -280,7 +280,10 @@ class Poller(Protocol):
     """A channel that has to be asked for its answers."""
 
     def poll(self, cursor: str) -> Polled:
-        """What came since the cursor; '' at the first time, from now on. Raises ChannelUnavailable."""
+        """What came since the cursor; '' at the first time: from now on, or all that waits.
+
+        Raises ChannelUnavailable.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,29 @@ def test_only_people_reply(header: str, is_reply: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("headers", "is_bounce"),
+    [
+        ("From: MAILER-DAEMON (Mail Delivery System)", True),
+        ("From: Mailer-Daemon@mx.example.com\r\nAuto-Submitted: auto-replied", True),
+        ("From: <postmaster@example.com>\r\nPrecedence: junk", True),
+        ("From: mail@example.com\r\nX-Failed-Recipients: a@b.example", True),
+        ("From: mail@example.com\r\nReturn-Path: <>", True),
+        ("From: ann@example.com\r\nReturn-Path: <>\r\nX-Auto-Response-Suppress: All", False),
+        ("From: ann@example.com\r\nReturn-Path: <>\r\nAuto-Submitted: auto-generated", False),
+        ("From: ann@example.com\r\nReturn-Path: <>\r\nPrecedence: bulk", False),
+        ("From: ann@example.com\r\nReturn-Path: <ann@example.com>", False),
+    ],
+)
+def test_what_a_mail_system_writes_to_the_envelope_sender_is_a_bounce(headers: str, is_bounce: bool) -> None:
+    found = told(f"{headers}\r\nTo: bounce+{KEY}@r.acme.example\r\n\r\nHello\r\n".encode())
+    assert (found is not None and found.kind is BOUNCED) is is_bounce
+    if is_bounce:
+        assert (found.reason, found.permanent) == (UNKNOWN, False)  # type: ignore[union-attr]
+    not_to_us = told(f"{headers}\r\nTo: bounce@r.acme.example\r\n\r\nHello\r\n".encode())
+    assert not_to_us is None
+
+
+@pytest.mark.parametrize(
     ("old", "new", "tells"),
     [
         ("Action: failed", "Action: delivered", ResponseKind.DELIVERED),
