@@ -18,8 +18,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import dkim
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 from pydantic import SecretStr
 
 from channels.dkim_signature import DkimSigner
@@ -42,6 +40,7 @@ from tests.benchmarks.loops import (
 from tests.benchmarks.measuring import Bound, Taken, measure, stopwatch
 from tests.benchmarks.projects import hello
 from tests.benchmarks.sink import Total
+from tests.contract.dkim_key import pem
 
 QUICK = ["--messages", "2000", "--rounds", "1"]
 LEAST_RATIO = 0.7
@@ -95,18 +94,14 @@ def _signing(shop: Enrolled, rounds: int) -> Bound:
     composed = [compose(message, formatdate()) for message in _letters(shop)[:1000]]
     letters = [letter.content for letter in composed if isinstance(letter, Letter)]
     print(f"\n{len(letters):,} letters signed")
-    key = rsa.generate_private_key(65537, 2048).private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    signer = DkimSigner(
-        "email", DkimSettings(domain="acme.example", selector="s1", key=SecretStr(key.decode()))
-    )
+    key = pem()
+    settings = DkimSettings(domain="acme.example", selector="s1", key=SecretStr(key))
+    signer = DkimSigner("email", settings)
+    library = partial(dkim.sign, selector=b"s1", domain=b"acme.example", privkey=key.encode())
     taken = measure(
         rounds,
         len(letters),
-        dkimpy=partial(
-            _each, partial(dkim.sign, selector=b"s1", domain=b"acme.example", privkey=key), letters
-        ),
+        dkimpy=partial(_each, library, letters),
         ours=partial(_each, signer.signed, letters),
     )
     ratio = taken["ours"].wall / taken["dkimpy"].wall

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 import trustme
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from holdfast.channel import Channel
 from tests.contract.channel_contract import SECRET, ChannelContract
+from tests.contract.dkim_key import pem
 from tests.contract.letters import messages
 from tests.servers.smtp_server import SmtpServer
 
@@ -72,10 +71,7 @@ class TestSignedSmtp(TestSmtp):
     """Signed, with bounces to an address that names the message."""
 
     def more_options(self) -> dict[str, Any]:
-        key = rsa.generate_private_key(65537, 2048).private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
         return {
-            "dkim": {"domain": "acme.example", "selector": "s1", "key": key.decode()},
+            "dkim": {"domain": "acme.example", "selector": "s1", "key": pem()},
             "bounce_address": "bounce@r.acme.example",
         }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import trustme
 from sqlalchemy import delete, func, insert, select, update
 
 from holdfast.audience.arms import draw_number
@@ -266,6 +267,17 @@ class Bench:
         with self.ws.database.read() as connection:
             statement = select(enrollments).order_by(enrollments.c.id)
             return list(connection.execute(statement.filter_by(**where)))
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    return tmp_path / "ca.pem"
 
 
 @pytest.fixture

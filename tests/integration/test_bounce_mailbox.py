@@ -33,17 +33,6 @@ on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 BOTH = pytest.mark.parametrize("security", ["tls", "starttls"])
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    return tmp_path / "ca.pem"
-
-
 @pytest.fixture
 def server(authority: trustme.CA) -> Iterator[ImapServer]:
     with ImapServer(authority) as running:

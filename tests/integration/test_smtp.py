@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -14,12 +13,11 @@ from typing import Any
 import dkim
 import pytest
 import trustme
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from channels.smtp import SmtpChannel, SmtpSettings
 from holdfast.channel import Accepted, InDoubt, Rejected, RejectReason, Retry, Skeleton
 from holdfast.errors import ChannelUnavailable
+from tests.contract.dkim_key import RECORD, pem
 from tests.contract.letters import message, messages
 from tests.servers.smtp_server import Act, Script, SmtpServer
 
@@ -38,32 +36,10 @@ def smtp_channel(port: int, **settings: Any) -> Iterator[SmtpChannel]:
     channel.close()
 
 
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def ca_file(authority: trustme.CA, tmp_path: Path) -> Path:
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    return tmp_path / "ca.pem"
-
-
 def served(certificate: trustme.LeafCert) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     certificate.configure_cert(context)
     return context
-
-
-def pem_and_record(key: rsa.RSAPrivateKey) -> tuple[str, bytes]:
-    """The private key, and what the DNS says of it."""
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    public = key.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    return pem.decode(), b"v=DKIM1; k=rsa; p=" + b64encode(public)
 
 
 def accepted(number: int) -> Accepted:
@@ -119,11 +95,9 @@ def test_a_bad_address_never_reaches_the_server() -> None:
 
 
 def test_a_letter_arrives_signed_and_bounces_to_an_address_that_names_it() -> None:
-    key = rsa.generate_private_key(65537, 2048)
-    pem, record = pem_and_record(key)
     dots = message(skeleton=Skeleton(text=(".\n..\nten\n.\n",)), escaped=(), plain=())
     settings = {
-        "dkim": {"domain": "acme.example", "selector": "s1", "key": pem},
+        "dkim": {"domain": "acme.example", "selector": "s1", "key": pem()},
         "bounce_address": "bounce@r.acme.example",
     }
     with SmtpServer() as server, smtp_channel(server.port, **settings) as channel:
@@ -131,8 +105,8 @@ def test_a_letter_arrives_signed_and_bounces_to_an_address_that_names_it() -> No
     [mail] = server.mails
     assert mail.sender == "bounce+1.c2lnbmF0dXJl-_1@r.acme.example"
     assert mail.parsed["From"] == "Acme <hello@acme.example>"
-    assert dkim.verify(mail.content, dnsfunc=lambda name, timeout: record)
-    assert not dkim.verify(mail.content.replace(b"/u/1.abc", b"/u/2.abc"), dnsfunc=lambda *_, **__: record)
+    assert dkim.verify(mail.content, dnsfunc=lambda name, timeout: RECORD)
+    assert not dkim.verify(mail.content.replace(b"/u/1.abc", b"/u/2.abc"), dnsfunc=lambda *_, **__: RECORD)
 
 
 # --- refusals, by phase ----------------------------------------------------------------------------

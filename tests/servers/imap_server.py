@@ -63,6 +63,7 @@ class ImapServer:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join(30)
+            self._loop.close()
 
     def __enter__(self) -> Self:
         return self

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import secrets
-from base64 import b64encode
 from typing import Any
 
 import dkim
 import pytest
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    PublicFormat,
+)
 from pydantic import SecretStr
 
 from channels.dkim_signature import DkimSigner
@@ -19,25 +23,16 @@ from channels.smtp_settings import DkimSettings
 from holdfast.channel import Skeleton
 from holdfast.errors import SettingsError
 from tests.contract.channel_contract import HOSTILE
+from tests.contract.dkim_key import KEY, RECORD, pem
 from tests.contract.letters import message
 
 DATE = "Wed, 03 Jun 2026 12:00:00 +0000"
-PEM, PKCS1 = serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL
-OPEN = serialization.NoEncryption()
-KEY = rsa.generate_private_key(65537, 2048)
-
-
-def pem(key: Any = KEY, form: Any = PKCS1, encryption: Any = OPEN) -> str:
-    return str(key.private_bytes(PEM, form, encryption).decode())
 
 
 def record(name: bytes, timeout: int = 5) -> bytes:
     """What the DNS says."""
     assert name == b"s2026._domainkey.acme.example."
-    public = KEY.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    return b"v=DKIM1; k=rsa; p=" + b64encode(public)
+    return RECORD
 
 
 def signer(key: str) -> DkimSigner:
@@ -126,7 +121,7 @@ def test_lines_are_as_long_as_mail_may_have_them() -> None:
     assert max(len(line) for line in head.split(b"\r\n")) <= 78
 
 
-@pytest.mark.parametrize("form", [PKCS1, serialization.PrivateFormat.PKCS8])
+@pytest.mark.parametrize("form", [PrivateFormat.TraditionalOpenSSL, PrivateFormat.PKCS8])
 @pytest.mark.parametrize("line_break", ["\n", "\r\n", "\\n"])
 def test_a_key_is_taken_as_tools_write_it_and_environments_hold_it(form: Any, line_break: str) -> None:
     letter = compose(message(), DATE)
@@ -146,8 +141,8 @@ NO_KEY = "channel 'email': dkim.key: not a private RSA key in PEM, without a pas
         "Schlüssel",
         pem()[:300],
         pem(ec.generate_private_key(ec.SECP256R1())),
-        pem(encryption=serialization.BestAvailableEncryption(b"x")),
-        KEY.public_key().public_bytes(PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode(),
+        pem(encryption=BestAvailableEncryption(b"x")),
+        KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
     ],
 )
 def test_what_is_no_key_is_told_and_not_shown(key: str) -> None:
