@@ -15,6 +15,7 @@ from imapclient import IMAPClient
 from proxyprotocol.reader import ProxyProtocolReader
 from pymap.backend.dict import DictBackend
 from pymap.imap import IMAPServer
+from pysasl.hashing import BuiltinHash
 
 USERNAME, PASSWORD = "bounce@r.acme.example", "s3cret-Wert"
 
@@ -85,7 +86,12 @@ class ImapServer:
             demo_user=USERNAME,
             demo_password=PASSWORD,
         )
-        backend, config = await DictBackend.init(arguments, ssl_context=self._served, invalid_user_sleep=0)
+        backend, config = await DictBackend.init(
+            arguments,
+            ssl_context=self._served,
+            invalid_user_sleep=0,
+            hash_context=BuiltinHash(rounds=1),  # a login is no work
+        )
         config.apply_context()
         serve = ProxyProtocolReader(config.proxy_protocol).get_callback(IMAPServer(backend.login, config))
         server = await asyncio.start_server(
