@@ -21,12 +21,17 @@ MJML_TAGS = frozenset(
 )
 
 _HOLE = re.compile(PLACEHOLDER)
+# Otherwise naming a well-known font makes every reader's mail program ask Google for it.
+_AS_WRITTEN = mrml.RenderOptions(fonts={})
 
 
 def compile_mjml(source: str) -> str:
-    """The MJML as HTML. Raises RenderError with MJML's own words, which name tags and positions."""
+    """The MJML as HTML; it loads the fonts of `mj-font`, and none beside.
+
+    Raises RenderError with MJML's own words, which name tags and positions.
+    """
     try:
-        return mrml.to_html(source).content
+        return mrml.to_html(source, None, _AS_WRITTEN).content
     except OSError as error:  # what mrml raises for anything
         raise RenderError(f"MJML: {error}") from None
 

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-import mrml
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -18,6 +18,7 @@ from holdfast.content.library import Library
 from holdfast.content.message import SAMPLE_LINKS, Composer, Content, post_text, preview
 from holdfast.content.samples import ARABIC, NAMELESS, REGULAR
 from holdfast.content.scope import CampaignScope, Occasion, StepScope
+from holdfast.content.skeleton import compile_mjml
 from holdfast.errors import RenderError
 from holdfast.settings import Brand, Business
 from holdfast.tokens import Signer
@@ -95,9 +96,20 @@ def plainly(template: str, person: Person) -> tuple[str, str]:
         **SHIPPED_LIBRARY._scope(file, person, OCCASION, SAMPLE_LINKS),
         FORMATS: SHIPPED_LIBRARY._formats(person.customer.locale, person.customer.timezone, file.locale),
     }
-    html = mrml.to_html(PLAIN_JINJA.get_template(file.name).render(scope)).content
+    html = compile_mjml(PLAIN_JINJA.get_template(file.name).render(scope))
     context = UNESCAPED.get_template(file.name).new_context(scope)
     return html, "".join(context.blocks["subject"][0](context))
+
+
+def test_a_letter_loads_the_fonts_that_its_template_declares_and_no_others() -> None:
+    letter = (
+        "<mjml><mj-head>{}</mj-head><mj-body><mj-section><mj-column>"
+        '<mj-text font-family="Own, Roboto, sans-serif">Hello</mj-text>'
+        "</mj-column></mj-section></mj-body></mjml>"
+    )
+    own = '<mj-font name="Own" href="https://shop.example/own.css" />'
+    assert re.findall(r"https?://[\w.]+", compile_mjml(letter.format(""))) == ["http://www.w3.org"]
+    assert "https://shop.example/own.css" in compile_mjml(letter.format(own))
 
 
 hostile_texts = st.one_of(
