@@ -7,19 +7,21 @@ message of 15 KB. Here what a skeleton has in common is encoded once, and a mess
 from __future__ import annotations
 
 import re
-from base64 import b64encode
+from base64 import b64encode, encodebytes
 from binascii import b2a_qp
 from dataclasses import dataclass
+from email.utils import encode_rfc2231
 from functools import lru_cache
 from hashlib import sha256
 
 import idna
 
-from holdfast.channel import Message, Rejected, RejectReason
+from holdfast.channel import Attachment, Message, Rejected, RejectReason
 from holdfast.errors import ChannelUnavailable
 
-# "=_" cannot occur in quoted-printable text, so no body can hold this boundary.
+# "=_" cannot occur in quoted-printable text, nor in base64, so no body can hold these boundaries.
 _BOUNDARY = "=_holdfast_alternative"
+_OUTER_BOUNDARY = "=_holdfast_mixed"
 _SOFT_BREAK = b"=\r\n"
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -32,6 +34,7 @@ _DOMAIN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A
 
 _OURS = frozenset(
     (
+        "reply-to",
         *("date", "from", "to", "cc", "bcc", "subject", "message-id"),
         *("mime-version", "content-type", "content-transfer-encoding", "auto-submitted"),
     )
@@ -69,6 +72,7 @@ def compose(message: Message, date: str, envelope_sender: str = "") -> Letter | 
     Raises ChannelUnavailable for a sender that is no mailbox.
     """
     sender = mailbox(message.sender)
+    reply_to = f"Reply-To: {mailbox(message.reply_to).header}\r\n" if message.reply_to else ""
     recipient = address(message.to)
     if recipient is None:
         return Rejected(RejectReason.BAD_ADDRESS, "not an email address")
@@ -80,6 +84,7 @@ def compose(message: Message, date: str, envelope_sender: str = "") -> Letter | 
     head = (
         f"Date: {date}\r\n"
         f"From: {sender.header}\r\n"
+        f"{reply_to}"
         f"To: {_mailbox_header(message.to_name, recipient)}\r\n"
         f"Subject: {_header_text(message.subject)}\r\n"
         f"Message-ID: {message_id}\r\n"
@@ -171,6 +176,33 @@ def _encoded_words(text: str) -> str:
 
 
 def _body(message: Message) -> bytes:
+    if not message.attachments:
+        return _text_and_html(message)
+    boundary = f"\r\n--{_OUTER_BOUNDARY}".encode()
+    return (
+        f'Content-Type: multipart/mixed; boundary="{_OUTER_BOUNDARY}"\r\n'.encode()
+        + b"".join(
+            boundary + b"\r\n" + part
+            for part in (_text_and_html(message), *map(_attached, message.attachments))
+        )
+        + boundary
+        + b"--\r\n"
+    )
+
+
+@lru_cache(maxsize=16)
+def _attached(file: Attachment) -> bytes:
+    name = one_line(file.name)
+    is_plain = name.isascii() and not set(name) & set('"\\')
+    named = f'filename="{name}"' if is_plain else f"filename*={encode_rfc2231(name, 'utf-8')}"
+    return (
+        f"Content-Type: {file.media_type}\r\n"
+        "Content-Transfer-Encoding: base64\r\n"
+        f"Content-Disposition: attachment; {named}\r\n\r\n"
+    ).encode() + encodebytes(file.content).replace(b"\n", b"\r\n")
+
+
+def _text_and_html(message: Message) -> bytes:
     skeleton = message.skeleton
     text = _part("plain", _filled(skeleton.text, skeleton.text_holes, message.plain))
     if skeleton.html == ("",):

@@ -89,6 +89,7 @@ class SandboxChannel:
             idempotent=True,
             lookup=True,
             posts=settings.post,
+            attachments=settings.kind == "email",
         )
 
     def batches(self, messages: Sequence[Message]) -> Iterator[Sequence[Message]]:

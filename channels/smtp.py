@@ -65,7 +65,11 @@ class SmtpChannel:
     def describe(cls, settings: SmtpSettings) -> Capabilities:
         """What the channel can do with these settings, without connecting."""
         return Capabilities(
-            kind="email", html=True, batch_size=settings.batch_size, concurrency=settings.concurrency
+            kind="email",
+            html=True,
+            batch_size=settings.batch_size,
+            concurrency=settings.concurrency,
+            attachments=True,
         )
 
     def batches(self, messages: Sequence[Message]) -> Iterator[Sequence[Message]]:

@@ -98,7 +98,7 @@ def run_campaign(
     if is_cancelling():
         return Cancelled(message="stopped at a batch; go on with --resume")
     check_stopped(ws, runs)
-    message = arrange_follow_up(ws, campaign)
+    message = "; ".join(filter(None, [arrange_follow_up(ws, campaign), ws.rehearsed(ws.campaign(campaign))]))
     return awaiting_approval(ws, campaign, now) or Completed(message=message)
 
 

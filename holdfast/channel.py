@@ -5,8 +5,8 @@ A channel is opened with its settings, says what it can do, and takes batches of
 `ChannelUnavailable` (an operator has to act) or `BatchRefused` (smaller batches may pass).
 
 What a channel can do beyond sending is a protocol of its own, which its adapter implements or not: `Receiver`
-(the provider calls us), `Challenger` (and asks first whether it may), `Poller` (we ask what is new),
-`Publisher` (public posts).
+(the provider calls us), `Announcer` (and tells of the account), `Challenger` (and asks first whether it may),
+`Poller` (we ask what is new), `Publisher` (public posts).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
-from holdfast.errors import BatchRefused
+from holdfast.errors import BatchRefused, ChannelUnavailable
 
 _Any = TypeVar("_Any")
 
@@ -32,7 +32,8 @@ class Capabilities:
     `batch_size` is the most messages a call takes; `concurrency` the most calls it wants at once.
     `idempotent`: the provider takes our message key and never sends one key twice.
     `lookup`: `Channel.lookup` can say what became of a message. `posts`: it publishes, as a `Publisher`, and
-    takes no messages. `opt_in`: every message needs a recorded yes, transactional ones too.
+    takes no messages. `opt_in`: every message needs a recorded yes, transactional ones too. `attachments`:
+    files can go along. `rehearsal`: it takes messages like ever, and by its settings delivers none of them.
     """
 
     kind: str
@@ -43,6 +44,8 @@ class Capabilities:
     concurrency: int = 1
     idempotent: bool = False
     lookup: bool = False
+    attachments: bool = False
+    rehearsal: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,12 +72,24 @@ def fill(parts: tuple[str, ...], holes: tuple[int, ...], values: Sequence[str]) 
     return "".join(pieces)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Attachment:
+    """A file that goes along with messages. Compared by identity: one object for all who get it, so that a
+    channel encodes it once."""
+
+    name: str
+    media_type: str
+    content: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One message ready to go. `key` is our opaque, stable name for it: the provider gives it back.
 
     `escaped` and `plain` are the same values, for the skeleton's HTML and for its text. Header values hold
-    no line breaks. `sender` is a mailbox for email ("Acme <hello@acme.example>"), else empty.
+    no line breaks. `sender` is a mailbox for email ("Acme <hello@acme.example>"), else empty; `reply_to` is
+    another one for answers, or empty. `labels` say what the message is of, for the provider's own statistics:
+    the names of campaign and step, never anything of the customer.
     """
 
     key: str
@@ -86,6 +101,9 @@ class Message:
     escaped: tuple[str, ...] = ()
     plain: tuple[str, ...] = ()
     headers: dict[str, str] = field(default_factory=dict)
+    reply_to: str = ""
+    labels: tuple[str, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
 
     @property
     def html(self) -> str:
@@ -156,10 +174,16 @@ class ChannelSettings(BaseModel):
 
 
 def require_fit(name: str, capabilities: Capabilities, batch: Sequence[Message]) -> None:
-    """Raises BatchRefused for a batch larger than the channel called `name` takes."""
+    """Raises BatchRefused for a batch larger than the channel called `name` takes, and ChannelUnavailable for
+    attachments where it takes none: without them the messages are not what was approved."""
     if len(batch) > capabilities.batch_size:
         raise BatchRefused(
             f"channel {name!r} takes at most {capabilities.batch_size} messages a call, not {len(batch)}"
+        )
+    if not capabilities.attachments and any(message.attachments for message in batch):
+        raise ChannelUnavailable(
+            f"channel {name!r} takes no attachments",
+            hint="take `attach` out of the step, or the channel: `holdfast validate` shows where",
         )
 
 
@@ -256,6 +280,17 @@ class Receiver(Protocol):
         """The responses in a body that was verified. Events of unknown types are left out.
 
         Raises ValueError, without data in its text, for a body that cannot be read at all.
+        """
+
+
+@runtime_checkable
+class Announcer(Protocol):
+    """A receiver whose provider also tells what became of the account: that is for an operator."""
+
+    def announcements(self, body: bytes) -> list[str]:
+        """What a body that was verified says of the account, a sentence each, without anybody's data.
+
+        Raises ValueError as `Receiver.parse` does.
         """
 
 

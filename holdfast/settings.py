@@ -57,6 +57,7 @@ class Brand(_Part):
 
     name: str = "Acme"
     sender: Mailbox = Field("Acme <hello@acme.example>", alias="from")
+    reply_to: Mailbox | None = Field(None, description="Where answers to email go. Absent: to the sender.")
     postal_address: str = ""
     public_url: WebAddress = Field(
         "https://example.invalid", description="Where the pages for customers are served."

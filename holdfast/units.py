@@ -167,6 +167,8 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 TimeZone = Annotated[str, AfterValidator(check_zone)]
 Cron = Annotated[str, AfterValidator(check_cron)]
 Mailbox = Annotated[str, AfterValidator(check_mailbox)]
+ProjectPath = Annotated[str, StringConstraints(pattern=r"^\w[\w .()+-]*(/\w[\w .()+-]*)*$", max_length=200)]
+"""A file inside a folder of the project: no way leads out of it, and its name can stand in a header."""
 WebAddress = Annotated[str, AfterValidator(check_web_address)]
 Duration = Annotated[
     timedelta,

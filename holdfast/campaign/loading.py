@@ -100,6 +100,7 @@ def read_campaign(
         *_without_effect(document),
         *(_channels(document, project) if project else ()),
         *_publishing(document, capabilities or {}),
+        *_attaching(document, capabilities or {}),
     ]
     if segments is not None:
         unknown = list(_unknown_segments(document, places, segments))
@@ -201,6 +202,16 @@ def _publishing(document: Document, capabilities: Mapping[str, Capabilities]) ->
         if can.posts:
             what, expected = "publishes posts, it sends nobody a message", "it under `post`"
         yield document.problem(place, f"the channel {name!r} {what}", expected=expected)
+
+
+def _attaching(document: Document, capabilities: Mapping[str, Capabilities]) -> Iterator[Problem]:
+    """Files go along by every channel of their step, or by none: nobody gets a message without them."""
+    attaching = [place[:-1] for place, files in document.find("steps.*.attach") if files]
+    for place, name, _ in _named_channels(document):
+        can = capabilities.get(name)
+        if can is not None and not (can.posts or can.attachments) and place[:-2] in attaching:
+            what = f"the channel {name!r} takes no attachments, and the step has `attach`"
+            yield document.problem(place, what, expected="a channel for email, or a link in the template")
 
 
 def _references(document: Document, places: Iterable[Place]) -> Iterator[tuple[Place, str]]:

@@ -123,6 +123,8 @@ def _print(told: PlanReport) -> None:
             typer.echo("    …")
     if told.time_needed is not None:
         typer.echo(f"\nUnder the rates, sending takes {duration(told.time_needed)}.")
+    if told.rehearsed:
+        typer.echo(f"\nThis is {told.rehearsed}.")
     typer.echo(f"\n{told.news}")
     typer.echo(f"Plan {plan.hash}: {_verdict(told)}.")
 
@@ -153,6 +155,7 @@ def _facts(told: PlanReport, waiting: list[Run]) -> dict[str, Any]:
         "to_send": plan.to_send,
         "channels": told.channels,
         "seconds_needed": told.time_needed and told.time_needed.total_seconds(),
+        "rehearsal": told.rehearsed,
         "last_run": told.last,
         "edited": told.edited,
         "samples": told.samples,

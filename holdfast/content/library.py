@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from mimetypes import MimeTypes
 from pathlib import Path, PurePosixPath
 
 from jinja2 import Template, TemplateError, UndefinedError
@@ -14,7 +15,7 @@ from jinja2.exceptions import SecurityError
 from markupsafe import escape
 
 from holdfast.audience.people import Needs, Person, clean
-from holdfast.channel import Skeleton
+from holdfast.channel import Attachment, Skeleton
 from holdfast.content.analysis import Analysis, analyse
 from holdfast.content.environment import FORMATS, TRACKED, VALUES, TemplateEnvironment
 from holdfast.content.formats import Formats, direction, known_locale, known_zone
@@ -28,6 +29,10 @@ from holdfast.settings import Brand, Business
 # grow without end.
 _SKELETONS_KEPT = 1024
 _SUBJECT_LENGTH = 250
+# Of all files that go along with a message. Encoded they are a third larger, and many servers take 20 MB.
+ATTACHED_BYTES = 10_000_000
+# Not by the tables of the machine, which differ.
+_MEDIA_TYPES = MimeTypes()
 _SUFFIXES = {"email": (".mjml", ".html")}
 
 
@@ -92,6 +97,7 @@ class Library:
         self.open = lru_cache(maxsize=None)(self._open_file)
         self._analysis = lru_cache(maxsize=None)(self._analyse)
         self._formats = lru_cache(maxsize=4096)(self._formats_for)
+        self.attachments = lru_cache(maxsize=None)(self._attachments)
 
     def candidates(self, template: str, kind: str, locale: str | None) -> Iterator[str]:
         """The files that may serve, best first, as paths under the folder."""
@@ -198,6 +204,29 @@ class Library:
         except Exception as error:
             raise self._placed(file, error) from None
         return TemplateOutput(subject, source, text, values)
+
+    def _attachments(self, names: tuple[str, ...]) -> tuple[Attachment, ...]:
+        """The files of these paths under the folder. Raises RenderError for one that is not there, and when
+        they are too large together."""
+        if missing := sorted(set(names) - self.files.names):
+            raise RenderError(
+                f"there is no file templates/{missing[0]} to attach", hint="run `holdfast validate`"
+            )
+        files = tuple(map(self._attachment, names))
+        if (size := sum(len(file.content) for file in files)) > ATTACHED_BYTES:
+            raise RenderError(
+                f"{size:,} bytes to attach; at most {ATTACHED_BYTES:,} go along with a message",
+                hint="put a link to them into the template",
+            )
+        return files
+
+    def _attachment(self, name: str) -> Attachment:
+        media_type, encoding = _MEDIA_TYPES.guess_type(name)
+        return Attachment(
+            PurePosixPath(name).name,
+            media_type if media_type and not encoding else "application/octet-stream",
+            self.files.read(name),
+        )
 
     def render_post(self, template: str, kind: str, occasion: Occasion) -> str:
         """The text of a post, in the business's own language if there is such a file. Raises RenderError."""

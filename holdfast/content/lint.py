@@ -12,7 +12,7 @@ from holdfast.audience.people import Person
 from holdfast.audience.rules import Rule
 from holdfast.campaign.models import Campaign, Post
 from holdfast.content.analysis import Analysis, analyse
-from holdfast.content.library import Library, suffixes
+from holdfast.content.library import ATTACHED_BYTES, Library, suffixes
 from holdfast.content.message import SAMPLE_LINKS, content_of, occasion_of
 from holdfast.content.samples import REGULAR, SAMPLE_PEOPLE
 from holdfast.content.scope import Occasion, PostScope, Scope
@@ -52,6 +52,7 @@ def lint_templates(
                 problems.add(_missing(library, template, kind, place, campaign, document))
             for name in names:
                 problems.update(_file_problems(library, name, kind, occasion, sure_of))
+    problems.update(_attachment_problems(campaign, library, document))
     for place, post, channel in _posts(campaign):
         if channel in kinds:
             names = library.serving(post.template, kinds[channel])
@@ -77,6 +78,39 @@ def _uses(campaign: Campaign) -> Iterator[tuple[Place, str, list[str], Occasion]
                 else ("steps", index, "template")
             )
             yield place, content.template, step.channels, content.occasion
+
+
+def _attachment_problems(
+    campaign: Campaign, library: Library, document: Document | None
+) -> Iterator[Problem]:
+    for index, step in enumerate(campaign.steps):
+        if isinstance(step, Post):
+            continue
+        place: Place = ("steps", index, "attach")
+        missing = [name for name in step.attach if name not in library.files.names]
+        for name in missing:
+            at = (*place, step.attach.index(name))
+            what = f"there is no file templates/{name} to attach"
+            yield _at(document, campaign, at, what, suggestion=closest(name, library.files.names))
+        size = sum(len(library.files.read(name)) for name in step.attach if name not in missing)
+        if size > ATTACHED_BYTES:
+            what = f"{size:,} bytes to attach"
+            yield _at(
+                document, campaign, place, what, f"{ATTACHED_BYTES:,} at most, or a link in the template"
+            )
+
+
+def _at(
+    document: Document | None,
+    campaign: Campaign,
+    place: Place,
+    what: str,
+    expected: str = "",
+    suggestion: str = "",
+) -> Problem:
+    if document is not None:
+        return document.problem(place, what, expected=expected, suggestion=suggestion)
+    return Problem(f"campaigns/{campaign.campaign}.yaml", 0, 0, what, expected, suggestion)
 
 
 def _posts(campaign: Campaign) -> Iterator[tuple[Place, Post, str]]:
@@ -120,9 +154,7 @@ def _missing(
     tried = [f"templates/{name}" for name in library.candidates(template, kind, None)]
     what = f"there is no template {template} for {kind}"
     suggestion = closest(template, _templates(library, kind))
-    if document is not None:
-        return document.problem(place, what, expected=" or ".join(tried), suggestion=suggestion)
-    return Problem(f"campaigns/{campaign.campaign}.yaml", 0, 0, what, " or ".join(tried), suggestion)
+    return _at(document, campaign, place, what, " or ".join(tried), suggestion)
 
 
 def _templates(library: Library, kind: str) -> list[str]:

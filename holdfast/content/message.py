@@ -23,10 +23,13 @@ SAMPLE_LINKS = Links("https://example.invalid/u/sample", "https://example.invali
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a step sends in one variant: the template's name and what it is told of the occasion."""
+    """What a step sends in one variant: the template's name, what it is told of the occasion, the files that
+    go along, and the names that providers may count it under."""
 
     template: str
     occasion: Occasion
+    attach: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
 
 
 def content_of(campaign: Campaign, step: Step, variant: str | None) -> Content:
@@ -40,6 +43,8 @@ def content_of(campaign: Campaign, step: Step, variant: str | None) -> Content:
             variant,
             (chosen and chosen.coupon) or step.coupon,
         ),
+        tuple(step.attach),
+        (campaign.campaign, f"{campaign.campaign}/{step.id}"),
     )
 
 
@@ -80,6 +85,9 @@ class Composer:
             escaped=rendered.escaped,
             plain=rendered.plain,
             headers=_unsubscribe_headers(links) if is_email and is_marketing else {},
+            reply_to=(self.brand.reply_to or "") if is_email else "",
+            labels=content.labels,
+            attachments=self.library.attachments(content.attach) if content.attach else (),
         )
 
     def _links(self, message_id: int) -> Links:

@@ -61,6 +61,7 @@ def _templates(ws: Workspace, campaign: Campaign) -> list[str]:
         for channel in post.post
         for file in ws.library.sources(post.template, ws.channels.describe(channel).kind)
     }
+    names |= {file for step in campaign.sends for file in step.attach if file in ws.library.files.names}
     return sorted(names)
 
 
@@ -73,12 +74,15 @@ def _shared_digests(ws: Workspace, campaign: Campaign) -> dict[str, str]:
     ways = [(step.id, route.channel) for step in campaign.sends for route in ws.routes(step)]
     ways += [(post.id, channel) for post, _ in campaign.posts for channel in post.post]
     project = [ws.project.model_dump_json(include=_OF_THE_PROJECT)]
-    project += [
-        f"{step} {channel} {ws.project.channels[channel].adapter} {ws.channels.describe(channel).opt_in}"
-        for step, channel in ways
-    ]
+    project += [f"{step} {_way(ws, channel)}" for step, channel in ways]
     digests = {"holdfast.yaml": _digest("\n".join(project).encode())}
     return digests | ({"segments.yaml": _digest("\n".join(segments).encode())} if segments else {})
+
+
+def _way(ws: Workspace, channel: str) -> str:
+    can = ws.channels.describe(channel)
+    way = f"{channel} {ws.project.channels[channel].adapter} {can.opt_in}"
+    return f"{way} rehearsal" if can.rehearsal else way
 
 
 def _digest(content: bytes) -> str:

@@ -118,6 +118,18 @@ class Workspace:
         can = self.channels.describe(channel)
         return Route(channel, can.kind, can.opt_in)
 
+    def rehearsed(self, campaign: Campaign) -> str:
+        """In a sentence, which of the campaign's channels deliver nothing by their settings; '' for none."""
+        names = sorted(
+            {
+                route.channel
+                for step in campaign.sends
+                for route in self.routes(step)
+                if self.channels.describe(route.channel).rehearsal
+            }
+        )
+        return f"a rehearsal by {', '.join(names)}: nothing is delivered there" if names else ""
+
     def fallbacks(self, campaign: Campaign, channel: str) -> dict[str, tuple[Route, ...]]:
         """By step, the routes that come after the channel: where a message goes that is rejected there."""
         found = {}

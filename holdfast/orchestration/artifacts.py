@@ -87,6 +87,7 @@ def plan_page(report: PlanReport) -> str:
     parts = [
         f"# Plan {plan.hash} of {escape_markdown(plan.campaign)}",
         f"**{count(report.to_write_to)}** customers are to be written to.{needed}",
+        f"**This is {escape_markdown(report.rehearsed)}.**" if report.rehearsed else "",
         escape_markdown(report.news),
         _table(head, rows),
         _table(report.channels[0], by_channel) if len(by_channel) > 1 else "",

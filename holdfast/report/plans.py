@@ -28,7 +28,8 @@ class PlanReport:
 
     `approve_above` None: nobody has to approve it. `last` is the occurrence of the campaign's last run, and
     `edited` says of each file that is not what it was then: edited, new or removed. `time_needed` is for the
-    first step, under the rates and daily budgets; None: nothing holds it up.
+    first step, under the rates and daily budgets; None: nothing holds it up. `rehearsed` says by which
+    channels nothing is delivered.
     """
 
     plan: Plan
@@ -39,6 +40,7 @@ class PlanReport:
     samples: list[dict[str, str]]
     last: str | None
     edited: dict[str, str]
+    rehearsed: str = ""
 
     @property
     def to_write_to(self) -> int:
@@ -84,6 +86,7 @@ def plan_report(ws: Workspace, plan: Plan) -> PlanReport:
         samples=render_samples(ws, plan.campaign, plan.samples, plan.as_of),
         last=last.occurrence if last else None,
         edited=edited,
+        rehearsed=ws.rehearsed(campaign),
     )
 
 

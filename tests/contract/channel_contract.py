@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from channels import describe, open_channel
-from holdfast.channel import Accepted, Capabilities, Channel, Message, Outcome, Retry
+from holdfast.channel import Accepted, Attachment, Capabilities, Channel, Message, Outcome, Retry
 from holdfast.errors import BatchRefused, ChannelUnavailable, SettingsError
 from holdfast.settings import ChannelConfig
 from tests.contract.letters import message, messages
@@ -108,6 +108,17 @@ class ChannelContract:
         outcomes = send(channel, [message(1), hostile, message(3)])
         assert [type(outcome) for outcome in outcomes] == [Accepted] * 3
         assert self.delivered() == 3
+
+    def test_files_go_along_where_they_can_and_are_never_left_out(self, channel: Channel) -> None:
+        terms = Attachment("terms.pdf", "application/pdf", b"%PDF-1.7")
+        attached = [message(number, attachments=(terms,)) for number in (1, 2)]
+        if channel.capabilities.attachments:
+            assert [type(outcome) for outcome in send(channel, attached)] == [Accepted] * 2
+            assert self.delivered() == 2
+        else:
+            with pytest.raises(ChannelUnavailable, match="'shop' takes no attachments"):
+                send(channel, attached)
+            assert self.delivered() == 0
 
     def test_threads_share_it_and_every_message_goes_once(self, channel: Channel) -> None:
         batches = [messages(5, start=1 + 5 * number) for number in range(12)]

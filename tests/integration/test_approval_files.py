@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -176,3 +177,39 @@ def test_settings_that_change_nothing_of_what_is_sent_leave_the_approval(
     run, other = changed(change)
     assert send_chunk(other) == {"Hello you"}
     assert not waits(other, run)
+
+
+# --- attachments ----------------------------------------------------------------------------------
+
+
+def test_a_file_that_goes_along_is_part_of_what_is_approved(bench: Bench) -> None:
+    root = bench.ws.library.files.root
+    (root / "terms.pdf").write_bytes(b"%PDF one")
+    bench.sms.capabilities = replace(bench.sms.capabilities, attachments=True)
+    bench.shop.customers(100)
+    step = {"id": "first", "channels": ["sms"], "template": "note", "attach": ["terms.pdf"]}
+    bench.campaign(guard=GUARD, steps=[step])
+    bench.read_anew()
+    run = approved(bench)
+    send_chunk(bench)
+    (root / "terms.pdf").write_bytes(b"%PDF two")
+    with pytest.raises(RunError, match=EDITED):
+        send_chunk(bench)
+    other = bench.another_process()
+    assert waits(other, run)
+    files = {file.content for call in bench.sms.calls for message in call for file in message.attachments}
+    assert files == {b"%PDF one"}
+
+
+def test_a_run_that_was_approved_as_a_rehearsal_is_none_without_it(bench: Bench) -> None:
+    bench.sms.capabilities = replace(bench.sms.capabilities, rehearsal=True)
+    bench.shop.customers(100)
+    bench.campaign(guard=GUARD)
+    run = approved(bench)
+    assert bench.ws.rehearsed(bench.ws.campaign("hello")) == "a rehearsal by sms: nothing is delivered there"
+    bench.sms.capabilities = replace(bench.sms.capabilities, rehearsal=False)
+    assert bench.ws.rehearsed(bench.ws.campaign("hello")) == ""
+    with pytest.raises(RunError, match=EDITED):
+        send_chunk(bench)
+    assert waits(bench, run)
+    assert bench.sms.calls == []

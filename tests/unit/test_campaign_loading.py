@@ -17,6 +17,7 @@ from holdfast.campaign.loading import (
 )
 from holdfast.campaign.models import Campaign
 from holdfast.channel import Capabilities
+from holdfast.documents import Document
 from holdfast.errors import HoldfastError, ProblemsFound
 from holdfast.settings import ChannelConfig, Project
 
@@ -271,14 +272,21 @@ MIXED_UP = [
 ]
 
 
-@pytest.mark.parametrize(("step", "message"), MIXED_UP)
-def test_a_channel_is_for_posts_or_for_messages(project: Project, step: str, message: str) -> None:
+def read_campaign_of(
+    project: Project, step: str, capabilities: dict[str, Capabilities]
+) -> tuple[Document, Campaign | None]:
+    """The campaign whose first step says this beside its id and template."""
     path = project.root / "campaigns" / "winback.yaml"
     hello = RIGHT.index("    channels: [email]")
     other = "  - {id: other, channels: [email], template: note}\n"
     path.write_text(f"{RIGHT[:hello]}    {step}\n    template: note\n{other}")
     segments = {"quiet": Rule.model_validate({"country": "DE"})}
-    document, _ = read_campaign(path, project, segments, CAPABILITIES)
+    return read_campaign(path, project, segments, capabilities)
+
+
+@pytest.mark.parametrize(("step", "message"), MIXED_UP)
+def test_a_channel_is_for_posts_or_for_messages(project: Project, step: str, message: str) -> None:
+    document, _ = read_campaign_of(project, step, CAPABILITIES)
     assert [str(problem) for problem in document.problems] == [message]
 
 
@@ -415,3 +423,23 @@ def test_segments_that_repeat_one_another_without_end_are_refused_where_they_are
     with pytest.raises(ProblemsFound) as found:
         load_campaign(path, project, rules)
     assert str(found.value).splitlines()[0] == ("campaigns/winback.yaml:3:11: a rule of more than 300 rules")
+
+
+def test_a_step_with_attachments_names_channels_that_take_them(project: Project) -> None:
+    capabilities = {"email": Capabilities(kind="email", attachments=True), "telegram": Capabilities(kind="x")}
+    document, _ = read_campaign_of(
+        project, "channels: [email, telegram]\n    attach: [terms.pdf]", capabilities
+    )
+    assert [str(problem) for problem in document.problems] == [
+        "campaigns/winback.yaml:10:23: the channel 'telegram' takes no attachments, and the step has `attach`"
+        "; expected a channel for email, or a link in the template\n"
+        "        channels: [email, telegram]\n                          ^"
+    ]
+
+
+@pytest.mark.parametrize("path", ["../secret.pdf", "/etc/passwd", ".env", "a/.env", "a//b.pdf", 'a".pdf', ""])
+def test_what_is_attached_lies_under_templates(project: Project, path: str) -> None:
+    document, campaign = read_campaign_of(project, f"channels: [email]\n    attach: ['{path}']", {})
+    assert campaign is None
+    [problem] = document.problems
+    assert "`attach`" in problem.what or "attach" in str(problem)

@@ -396,3 +396,27 @@ def test_every_locale_of_a_posts_template_is_checked(tmp_path: Path) -> None:
     lint_post(tmp_path, "Short")
     (tmp_path / "templates" / "shout.x.de.txt").write_text("Viel zu lang")
     assert lint_post(tmp_path, "Short") == ["templates/shout.x.de.txt: 12 characters are more than 10"]
+
+
+# --- attachments ----------------------------------------------------------------------------------
+
+
+def attaching(*paths: str) -> dict[str, Any]:
+    return {"steps": [{"id": "hello", "channels": ["text"], "template": "t", "attach": list(paths)}]}
+
+
+def test_a_file_that_is_not_there_is_missed_before_anybody_is(lint: Lint) -> None:
+    files = {"t.sms.txt": "Hi", "terms.pdf": "%PDF"}
+    assert lint(files, **attaching("terms.pdf")) == []
+    assert lint(files, **attaching("terms.pdf", "term.pdf")) == [
+        "campaigns/winback.yaml: there is no file templates/term.pdf to attach; did you mean 'terms.pdf'?"
+    ]
+
+
+def test_files_too_large_together_are_a_problem(lint: Lint) -> None:
+    files = {"t.sms.txt": "Hi", "a.pdf": "x" * 6_000_000, "b.pdf": "x" * 4_000_001}
+    assert lint(files, **attaching("a.pdf")) == []
+    assert lint(files, **attaching("a.pdf", "b.pdf")) == [
+        "campaigns/winback.yaml: 10,000,001 bytes to attach;"
+        " expected 10,000,000 at most, or a link in the template"
+    ]

@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from channels.mime import Letter, address, compose, safe_key
-from holdfast.channel import Message, Rejected, RejectReason, Skeleton
+from holdfast.channel import Attachment, Message, Rejected, RejectReason, Skeleton
 from holdfast.errors import ChannelUnavailable
 from tests.contract.letters import message
 
@@ -277,3 +277,48 @@ def test_keys_are_kept_where_they_are_safe_in_a_file_name_and_a_message_id() -> 
 def test_the_same_message_has_the_same_id_each_time_it_is_composed() -> None:
     again: Message = message()
     assert letter().message_id == compose(again, DATE).message_id  # type: ignore[union-attr]
+
+
+# --- answers and files ----------------------------------------------------------------------------
+
+
+def test_answers_go_where_the_message_says() -> None:
+    read = parsed(letter(reply_to="Schmidt, Söhne <leute@köln.example>"))
+    assert [(each.display_name, each.addr_spec) for each in read["Reply-To"].addresses] == [
+        ("Schmidt, Söhne", "leute@xn--kln-sna.example")
+    ]
+    assert parsed(letter())["Reply-To"] is None
+
+
+def test_where_answers_go_is_not_a_headers_to_set() -> None:
+    refused = compose(message(headers={"Reply-To": "mallory@example.com"}), DATE)
+    assert isinstance(refused, Rejected)
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type", "content"),
+    [
+        ("terms.pdf", "application/pdf", bytes(range(256)) * 300),
+        ("Preise für Köln.csv", "text/csv", "a,b\r\nä,ö\r\n".encode()),
+        ("メニュー.png", "image/png", b"\x89PNG\r\n"),
+        ("empty.bin", "application/octet-stream", b""),
+        ("boundary.txt", "text/plain", b"--=_holdfast_mixed--\r\n.\r\n"),
+    ],
+)
+def test_files_arrive_as_they_are_beside_text_and_html(name: str, media_type: str, content: bytes) -> None:
+    files = (Attachment(name, media_type, content), Attachment("more.pdf", "application/pdf", b"%PDF"))
+    composed = letter(attachments=files)
+    read = parsed(composed)
+    assert (body(read, "plain"), body(read, "html")) == (message().text, message().html)
+    assert [
+        (part.get_filename(), part.get_content_type(), part.get_payload(decode=True))
+        for part in read.iter_attachments()
+    ] == [(name, media_type, content), ("more.pdf", "application/pdf", b"%PDF")]
+    assert max(map(len, composed.content.split(b"\r\n"))) <= 998
+    assert b"\n" not in composed.content.replace(b"\r\n", b"")
+
+
+def test_a_files_name_cannot_end_its_header() -> None:
+    read = parsed(letter(attachments=(Attachment('a"\r\nX-Injected: yes.pdf', "application/pdf", b"x"),)))
+    [part] = read.iter_attachments()
+    assert part["X-Injected"] is None

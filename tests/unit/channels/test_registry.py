@@ -101,7 +101,7 @@ def test_a_ca_file_that_is_none_is_told_when_the_channel_is_opened(tmp_path: Pat
 
 def test_describing_needs_no_connection() -> None:
     described = describe("email", ChannelConfig(adapter="smtp"), {"host": "mx.invalid", "concurrency": 9})
-    assert described == Capabilities(kind="email", html=True, batch_size=20, concurrency=9)
+    assert described == Capabilities(kind="email", html=True, batch_size=20, concurrency=9, attachments=True)
 
 
 @pytest.mark.parametrize(
