@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from channels import sendgrid_events as events
+from channels import sendgrid_inbound as inbound
 from channels import sendgrid_payload as payload
 from channels.mime import address
+from channels.sendgrid_signature import PublicKey
+from channels.verp import BounceAddress
 from holdfast.channel import (
     Capabilities,
     ChannelSettings,
@@ -24,6 +28,11 @@ from holdfast.channel import (
 )
 from holdfast.errors import AnswerRefused, BatchRefused, SettingsError
 from holdfast.units import Timeout
+
+# SendGrid takes ASCII, and keeps them where nothing personal may be: they are texts of the file, never data.
+Category = Annotated[str, StringConstraints(pattern=r"^[!-~]([ -~]{0,253}[!-~])?$")]
+# RFC 5321 gives what stands before the @ 64 characters: a key takes up to 55 of them, and a + one.
+_LONGEST_MAILBOX = 8
 
 
 class SendgridSettings(ChannelSettings):
@@ -44,6 +53,35 @@ class SendgridSettings(ChannelSettings):
         le=1_000_000,
         description="The most bytes of values a message; one with more goes in a request of its own.",
     )
+    campaign_categories: bool = Field(
+        True, description="The names of campaign and step are categories of SendGrid's statistics."
+    )
+    categories: list[Category] = Field(
+        default_factory=list,
+        max_length=payload.MOST_CATEGORIES - 2,
+        description="More categories of every message: 8 at most, of ASCII.",
+    )
+    unsubscribe_group: int | None = Field(
+        None, ge=1, description="The id of the unsubscribe group of messages that can be unsubscribed from."
+    )
+    groups_to_display: list[Annotated[int, Field(ge=1)]] = Field(
+        default_factory=list,
+        max_length=25,
+        description="The groups that its page offers, 25 at most. Needs `unsubscribe_group`.",
+    )
+    sandbox_mode: bool = Field(
+        False, description="SendGrid checks every request and delivers nothing: for trying out."
+    )
+    reply_address: str | None = Field(
+        None,
+        description="An address of the domain that Inbound Parse takes mail for. Absent: `brand: reply_to`.",
+    )
+    inbound_key: str | None = Field(
+        None, description="The public key of the security policy that signs inbound mail."
+    )
+    inbound_password: SecretStr | None = Field(
+        None, description="A secret: the password in the address that Inbound Parse posts to."
+    )
     batch_size: int = Field(1000, ge=1, le=1000, description="The most messages a request.")
     concurrency: int = Field(4, ge=1, le=64, description="The most requests at once.")
     timeout: Timeout = Field(
@@ -58,6 +96,57 @@ class SendgridSettings(ChannelSettings):
             raise PydanticCustomError("api_key", "not an API key; expected ASCII without spaces")
         return value
 
+    @field_validator("inbound_password")
+    @classmethod
+    def _fits_an_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"[A-Za-z0-9._~-]{16,128}", value.get_secret_value()):
+            raise PydanticCustomError(
+                "password", "not usable in an address; expected 16 to 128 letters, digits, . _ ~ and -"
+            )
+        return value
+
+    @field_validator("reply_address")
+    @classmethod
+    def _has_room_for_a_key(cls, value: str | None) -> str | None:
+        at = None if value is None else address(value)
+        if value is not None and (at is None or "+" in at):
+            raise PydanticCustomError(
+                "reply_address", "not an address; expected one like reply@in.acme.example"
+            )
+        if at is not None and len(at.partition("@")[0]) > _LONGEST_MAILBOX:
+            raise PydanticCustomError(
+                "reply_address", "too long for a key beside it; expected 8 characters at most before the @"
+            )
+        return at
+
+    @model_validator(mode="after")
+    def _displays_groups_of_one(self) -> Self:
+        if self.groups_to_display and self.unsubscribe_group is None:
+            raise PydanticCustomError(
+                "groups", "groups_to_display belong to a group; expected `unsubscribe_group` beside it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _knows_what_is_answered(self) -> Self:
+        if self.reply_address is None and (self.inbound_key or self.inbound_password):
+            raise PydanticCustomError(
+                "inbound", "inbound mail is known by the address it answers to; expected `reply_address`"
+            )
+        return self
+
+    @property
+    def account(self) -> payload.Account:
+        """What requests carry."""
+        return payload.Account(
+            labels=self.campaign_categories,
+            categories=tuple(self.categories),
+            group=self.unsubscribe_group,
+            groups_to_display=tuple(self.groups_to_display),
+            reply_address=self.reply_address or "",
+            sandbox_mode=self.sandbox_mode,
+        )
+
 
 class SendgridChannel:
     """An account at SendGrid."""
@@ -70,20 +159,28 @@ class SendgridChannel:
         self.name = name
         self.capabilities = self.describe(settings)
         self._limits = payload.Limits(settings.batch_size, settings.substitution_bytes)
-        try:
-            self._key = events.EventKey(settings.webhook_key) if settings.webhook_key else None
-        except ValueError as error:
-            raise SettingsError(
-                f"channel {name!r}: webhook_key: {error}",
-                hint="copy the verification key from SendGrid: Settings, Mail Settings, Event Webhooks",
-            ) from None
+        self._account = settings.account
+        self._key = _public_key(
+            name, "webhook_key", settings.webhook_key, "Settings, Mail Settings, Event Webhooks"
+        )
+        self._inbound_key = _public_key(
+            name, "inbound_key", settings.inbound_key, "the public_key of Inbound Parse's security policy"
+        )
+        password = settings.inbound_password
+        self._inbound_password = password.get_secret_value() if password else None
+        self._replies = BounceAddress(settings.reply_address) if settings.reply_address else None
         self._transport = Transport(name, settings)
 
     @classmethod
     def describe(cls, settings: SendgridSettings) -> Capabilities:
         """What the channel can do with these settings, without connecting."""
         return Capabilities(
-            kind="email", html=True, batch_size=settings.batch_size, concurrency=settings.concurrency
+            kind="email",
+            html=True,
+            batch_size=settings.batch_size,
+            concurrency=settings.concurrency,
+            attachments=True,
+            rehearsal=settings.sandbox_mode,
         )
 
     def batches(self, messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
@@ -93,7 +190,7 @@ class SendgridChannel:
     def send(self, batch: Sequence[Message]) -> list[Outcome]:
         """Sends the batch in one request: SendGrid takes all of it or nothing, and says so once."""
         require_fit(self.name, self.capabilities, batch)
-        if len({(message.skeleton, message.sender) for message in batch}) > 1:
+        if len(set(map(payload.shared, batch))) > 1:
             raise BatchRefused(f"channel {self.name!r}: messages of one request share skeleton and sender")
         addresses = [address(message.to) for message in batch]
         going = [(message, to) for message, to in zip(batch, addresses, strict=True) if to is not None]
@@ -101,7 +198,7 @@ class SendgridChannel:
         if not going:
             return [rejected] * len(batch)
         messages, recipients = zip(*going, strict=True)
-        outcome = self._transport.post(payload.body(messages, recipients), len(going))
+        outcome = self._transport.post(payload.body(messages, recipients, self._account), len(going))
         return [rejected if to is None else outcome for to in addresses]
 
     def lookup(self, keys: Sequence[str], since: datetime) -> dict[str, Outcome]:
@@ -109,7 +206,11 @@ class SendgridChannel:
         return {}
 
     def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> None:
-        """Raises AnswerRefused unless SendGrid signed these very bytes, and lately."""
+        """Raises AnswerRefused unless SendGrid signed these very bytes, and lately; inbound mail may have a
+        password instead."""
+        if inbound.is_form(body):
+            inbound.verify(self.name, self._inbound_key, self._inbound_password, headers, body, now)
+            return
         if self._key is None:
             raise AnswerRefused(
                 f"channel {self.name!r} has no webhook_key to check SendGrid's signature with",
@@ -118,9 +219,24 @@ class SendgridChannel:
         self._key.verify(headers, body, now)
 
     def parse(self, body: bytes) -> list[Response]:
-        """The responses in a webhook's body. Raises ValueError for one that is no list of events."""
+        """The responses in a webhook's body. Raises ValueError for what is neither events nor mail."""
+        if inbound.is_form(body):
+            return inbound.parse(body, self._replies) if self._replies else []
         return events.parse(body)
+
+    def announcements(self, body: bytes) -> list[str]:
+        """What a body says of the account's standing with SendGrid."""
+        return [] if inbound.is_form(body) else events.announcements(body)
 
     def close(self) -> None:
         """Closes the connections."""
         self._transport.close()
+
+
+def _public_key(name: str, setting: str, text: str | None, where: str) -> PublicKey | None:
+    try:
+        return PublicKey(text) if text else None
+    except ValueError as error:
+        raise SettingsError(
+            f"channel {name!r}: {setting}: {error}", hint=f"copy the verification key from SendGrid: {where}"
+        ) from None

@@ -1,24 +1,15 @@
-"""SendGrid's answers: its event webhook, verified and translated."""
+"""SendGrid's event webhook, translated."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+import re
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
 from channels.sendgrid_payload import KEY
 from holdfast.channel import RejectReason, Response, ResponseKind
-from holdfast.errors import AnswerRefused
-
-# SendGrid repeats what got no 2xx for a day, and nowhere says that it signs anew: an answer must not be lost
-# to an outage of ours. The same body is kept once: repeating one changes nothing. The future is for clocks.
-OLDEST = timedelta(hours=25)
-NEWEST = timedelta(minutes=5)
-
-_SIGNATURE = "x-twilio-email-event-webhook-signature"
-_TIMESTAMP = "x-twilio-email-event-webhook-timestamp"
 
 _KINDS = {
     "processed": ResponseKind.ACCEPTED,
@@ -33,6 +24,8 @@ _KINDS = {
     "group_unsubscribe": ResponseKind.UNSUBSCRIBED,
     "group_resubscribe": ResponseKind.RESUBSCRIBED,
 }
+
+_WORD = re.compile(r"[A-Za-z_]{1,40}")
 
 # May end an address: the one the message went to, which need not be the customer's any more.
 _SUPPRESSING = frozenset({ResponseKind.BOUNCED, ResponseKind.COMPLAINED})
@@ -56,45 +49,38 @@ _BOUNCED = {
 }
 
 
-class EventKey:
-    """The public key that SendGrid shows for a signed event webhook: DER in base64."""
-
-    def __init__(self, text: str) -> None:
-        """Raises ValueError, without the text, when it is no such key."""
-        from sendgrid.helpers.eventwebhook import EventWebhook  # slow to import, and only for who has a key
-
-        try:
-            self._webhook = EventWebhook("".join(text.split()))
-            self._webhook.verify_signature("", "", "")  # raises for a key of another algorithm
-        except Exception:  # whatever the libraries below raise
-            raise ValueError("not a public key as SendGrid shows it") from None
-
-    def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> None:
-        """Raises AnswerRefused unless these bytes were signed with the private key, and lately."""
-        timestamp, signature = headers.get(_TIMESTAMP, ""), headers.get(_SIGNATURE, "")
-        try:
-            is_signed = self._webhook.verify_signature(body.decode(), signature, timestamp)
-            signed_at = datetime.fromtimestamp(int(timestamp), UTC)
-        except (ValueError, OverflowError, OSError):  # no base64, no UTF-8, no number, no date
-            is_signed = False
-        if not is_signed:
-            raise AnswerRefused("SendGrid's signature is missing or wrong")
-        if not now - OLDEST <= signed_at <= now + NEWEST:
-            raise AnswerRefused("SendGrid's signature is too old, or of the future: is the clock right?")
-
-
 def parse(body: bytes) -> list[Response]:
     """The responses in a webhook's body. Events of unknown types and malformed ones are left out.
 
     Raises ValueError for a body that is no JSON list.
     """
+    return [response for event in _events(body) if (response := _response(event)) is not None]
+
+
+def announcements(body: bytes) -> list[str]:
+    """What the body says of the account's standing with SendGrid: events that are of no message."""
+    return [
+        f"SendGrid has changed the account's status ({_code(event)}):"
+        " look for its mail to the account's owner"
+        for event in _events(body)
+        if _text(event, "event") == "account_status_change"
+    ]
+
+
+def _code(event: Any) -> str:
+    """What became of the account, in SendGrid's word for it: never more than a word."""
+    said = _text(event, "type")
+    return said if _WORD.fullmatch(said) else "it does not say how"
+
+
+def _events(body: bytes) -> list[Any]:
     try:
         events: Any = json.loads(body)
     except (ValueError, RecursionError):
         raise ValueError("no JSON") from None  # the foreign error holds the body
     if not isinstance(events, list):
         raise ValueError("no list of events")
-    return [response for event in events if (response := _response(event)) is not None]
+    return events
 
 
 def _response(event: Any) -> Response | None:

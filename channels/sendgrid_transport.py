@@ -15,6 +15,11 @@ from holdfast.errors import BatchRefused, ChannelUnavailable
 if TYPE_CHECKING:
     from channels.sendgrid_email import SendgridSettings
 
+# What SendGrid answers in sandbox mode, and what such messages are known by at the provider.
+_CHECKED = 200
+SANDBOX = "sandbox mode"
+_TAKEN = 202
+
 _RECIPIENT = re.compile(r"personalizations(\.\d+)?\.to\b")
 
 _FOR_AN_OPERATOR = {
@@ -31,6 +36,7 @@ class Transport:
 
     def __init__(self, name: str, settings: SendgridSettings) -> None:
         self._name = name
+        self._is_sandbox = settings.sandbox_mode
         self._connections = Connections(
             name,
             "SendGrid",
@@ -58,8 +64,12 @@ class Transport:
 
     def _outcome(self, response: httpx.Response, count: int) -> Outcome:
         status = response.status_code
-        if response.is_success:
+        if status == _TAKEN:
             return Accepted(response.headers.get("X-Message-Id", ""))
+        if self._is_sandbox and status == _CHECKED:
+            return Accepted(SANDBOX)
+        if response.is_success:
+            return InDoubt(str(status))  # not SendGrid's way to say that it took a request, nor to refuse one
         if status in (429, 503):
             return Retry(_pause(response.headers), str(status))
         if status >= 500:

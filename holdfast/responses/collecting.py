@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
-from holdfast.channel import Poller, Publisher, Receiver, ResponseKind
+from holdfast.channel import Announcer, Poller, Publisher, Receiver, ResponseKind
 from holdfast.delivery import Workspace, settle
 from holdfast.delivery.guard import check_rates
 from holdfast.errors import ChannelError, RunStopped, SettingsError
@@ -169,6 +169,9 @@ class _Round:
             raise ValueError("there is no channel of this name that takes answers")
         try:
             parsed = channel.parse(letter.body)
+            if isinstance(channel, Announcer):
+                for said in channel.announcements(letter.body):
+                    self.problems[f"{letter.channel}: {said}"] = None
         except ValueError:
             raise
         except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import ssl
 import threading
@@ -100,6 +101,8 @@ def test_messages_of_two_skeletons_are_refused_rather_than_mixed_up() -> None:
             Retry(timedelta(), "429"),
         ),
         (Answer(429, headers={"X-RateLimit-Reset": "9" * 30}), Retry(None, "429")),
+        (Answer(200), InDoubt("200")),
+        (Answer(204), InDoubt("204")),
         (Answer(500), InDoubt("500")),
         (Answer(502), InDoubt("502")),
         (Answer(504), InDoubt("504")),
@@ -275,3 +278,68 @@ def test_a_lost_answer_leaves_a_doubt_that_events_end(
         told = [server.event(mail, "processed", clock.now) for mail in server.mails]
         responses.apply(bench.ws, "email", channel.parse(json.dumps(told).encode()), clock.now)
     assert {state for state, _ in bench.states()} == {"accepted"}
+
+
+def test_in_sandbox_mode_sendgrid_checks_everything_and_delivers_nothing() -> None:
+    batch = [message(1), message(2, to="customer2@under_score.example")]
+    with SendgridServer() as server, opened(server.url, sandbox_mode=True) as channel:
+        assert channel.capabilities.rehearsal
+        assert channel.send(batch[:1]) == [Accepted("sandbox mode")]
+        assert channel.send(batch[1:]) == [Rejected(RejectReason.BAD_ADDRESS, "400")]
+    assert server.mails == []
+
+
+def test_without_sandbox_mode_nothing_is_a_rehearsal() -> None:
+    assert not describe("email", CONFIG, {"api_key": "SG.x"}).rehearsal
+
+
+def test_a_campaigns_mail_has_its_categories_its_group_its_files_and_its_way_back(
+    database: Database, shop: Shop, clock: Clock, tmp_path: Path
+) -> None:
+    settings = {
+        "categories": ["spring"],
+        "unsubscribe_group": 7,
+        "reply_address": "reply@in.acme.example",
+    }
+    with SendgridServer() as server, opened(server.url, **settings) as channel:
+        bench = shop_by_email(database, shop, clock, tmp_path, channel, 3)
+        (tmp_path / "templates" / "terms.pdf").write_bytes(b"%PDF")
+        step = {"id": "first", "channels": ["email"], "template": "note", "attach": ["terms.pdf"]}
+        bench.campaign(steps=[step])
+        bench.read_anew()
+        bench.run()
+        bench.campaign("receipt", purpose="transactional", steps=[step])
+        bench.run("receipt")
+    assert {(mail.categories, mail.group) for mail in server.mails} == {
+        (("hello", "hello/first", "spring"), 7),
+        (("receipt", "receipt/first", "spring"), None),
+    }
+    assert {mail.attachments for mail in server.mails} == {(("terms.pdf", b"%PDF"),)}
+    assert len(server.mails) == 6
+    for mail in server.mails:
+        assert mail.reply_to == f"reply+{mail.key}@in.acme.example"
+        assert mail.message_id == f"<{mail.key}@in.acme.example>"
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"categories": ["café"]}, "categories.0: string should match pattern"),
+        ({"categories": ["x" * 256]}, "categories.0: string should match pattern"),
+        ({"categories": [f"c{i}" for i in range(9)]}, "categories: list should have at most 8 items"),
+        ({"unsubscribe_group": 0}, "unsubscribe_group: input should be greater than or equal to 1"),
+        ({"groups_to_display": [1]}, "expected `unsubscribe_group` beside it"),
+        ({"unsubscribe_group": 1, "groups_to_display": list(range(1, 27))}, "at most 25 items"),
+        ({"reply_address": "in.acme.example"}, "reply_address: not an address"),
+        ({"reply_address": "re+ply@in.acme.example"}, "reply_address: not an address"),
+        ({"reply_address": "customers@in.acme.example"}, "expected 8 characters at most before the @"),
+        ({"inbound_password": "short"}, "inbound_password: not usable in an address"),
+        ({"inbound_password": "has/a:slash@in-it"}, "inbound_password: not usable in an address"),
+        ({"inbound_password": "x" * 20}, "expected `reply_address`"),
+    ],
+)
+def test_settings_that_sendgrid_would_refuse_are_told_before_anything_is_sent(
+    settings: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(SettingsError, match=re.escape(problem)):
+        describe("email", CONFIG, {"api_key": "SG.x", **settings})

@@ -10,7 +10,7 @@ import re
 import socket
 import struct
 import threading
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +33,12 @@ _RESERVED = frozenset(
     """x-sg-id x-sg-eid received dkim-signature content-type content-transfer-encoding
     to from subject reply-to cc bcc""".split()  # noqa: SIM905
 )
-_FIELDS = frozenset(("personalizations", "from", "subject", "content", "tracking_settings"))
+_FIELDS = frozenset(
+    (
+        *("personalizations", "from", "reply_to", "subject", "content", "attachments", "categories", "asm"),
+        *("tracking_settings", "mail_settings"),
+    )
+)
 _FIELDS_OF_EACH = frozenset(("to", "subject", "headers", "custom_args", "substitutions"))
 
 
@@ -56,7 +61,8 @@ class Answer:
 
 @dataclass(frozen=True)
 class Mail:
-    """One letter as its recipient gets it. `key` is the custom argument of the same name."""
+    """One letter as its recipient gets it. `key` is the custom argument of the same name; `headers` are those
+    beside the Message-ID."""
 
     request_id: str
     to: str
@@ -67,6 +73,11 @@ class Mail:
     key: str
     html: str
     text: str
+    message_id: str = ""
+    reply_to: str = ""
+    categories: tuple[str, ...] = ()
+    group: int | None = None
+    attachments: tuple[tuple[str, bytes], ...] = ()
 
 
 class SendgridServer:
@@ -137,7 +148,7 @@ class SendgridServer:
             "sg_event_id": token_urlsafe(12),
             "sg_message_id": f"{mail.request_id}.recvd-5f54b5d587-pczjm-1-67BADEEA-6.0",
             "smtp-id": f"<{mail.request_id}@geopod-ismtpd-1>",
-            "category": ["campaign"],
+            "category": list(mail.categories),
             "hf": mail.key,
             **more,
         }
@@ -156,6 +167,8 @@ class SendgridServer:
         payload = json.loads(body)
         if blamed := list(_blamed(payload, self._substitution_bytes)):
             return Answer(400, blamed)
+        if payload.get("mail_settings", {}).get("sandbox_mode", {}).get("enable"):
+            return Answer(200)
         request_id = token_urlsafe(16)
         mails = [_letter(request_id, payload, each) for each in payload["personalizations"]]
         with self._lock:
@@ -173,6 +186,7 @@ def _letter(request_id: str, payload: dict[str, Any], own: dict[str, Any]) -> Ma
             text = text.replace(tag, value)
         return text
 
+    headers = dict(own.get("headers", {}))
     bodies = {part["type"]: merged(part["value"]) for part in payload["content"]}
     return Mail(
         request_id=request_id,
@@ -180,10 +194,17 @@ def _letter(request_id: str, payload: dict[str, Any], own: dict[str, Any]) -> Ma
         name=own["to"][0].get("name", ""),
         sender=payload["from"],
         subject=merged(own["subject"]),
-        headers=own.get("headers", {}),
+        headers=headers,
         key=own["custom_args"]["hf"],
         html=bodies.get("text/html", ""),
         text=bodies.get("text/plain", ""),
+        message_id=headers.pop("Message-ID", ""),
+        reply_to=merged(payload.get("reply_to", {}).get("email", "")),
+        categories=tuple(payload.get("categories", ())),
+        group=payload.get("asm", {}).get("group_id"),
+        attachments=tuple(
+            (file["filename"], b64decode(file["content"])) for file in payload.get("attachments", ())
+        ),
     )
 
 
@@ -195,12 +216,32 @@ def _blamed(payload: dict[str, Any], substitution_bytes: int) -> Iterator[str]:
     content = payload["content"]
     if [part["type"] for part in content] not in (["text/plain", "text/html"], ["text/plain"], ["text/html"]):
         yield "content"
+    yield from _blamed_settings(payload)
     yield from (f"content.{number}.value" for number, part in enumerate(content) if not part["value"])
     recipients = [to["email"].lower() for own in payload["personalizations"] for to in own["to"]]
     if not 1 <= len(recipients) <= MOST_RECIPIENTS or len(set(recipients)) < len(recipients):
         yield "personalizations"
     for number, own in enumerate(payload["personalizations"]):
         yield from (f"personalizations.{number}.{name}" for name in _blamed_of_one(own, substitution_bytes))
+
+
+def _blamed_settings(payload: dict[str, Any]) -> Iterator[str]:
+    if "reply_to" in payload and not _ADDRESS.fullmatch(payload["reply_to"]["email"]):
+        yield "reply_to.email"
+    categories = payload.get("categories", [])
+    if len(categories) > 10 or len(set(categories)) < len(categories):
+        yield "categories"
+    yield from (
+        f"categories.{number}"
+        for number, category in enumerate(categories)
+        if not (category.isascii() and category.isprintable() and 0 < len(category) <= 255)
+    )
+    groups = payload.get("asm", {"group_id": 1})
+    if not isinstance(groups["group_id"], int) or len(groups.get("groups_to_display", [])) > 25:
+        yield "asm"
+    for number, file in enumerate(payload.get("attachments", [])):
+        if not (file["filename"] and file["content"] and file["disposition"] == "attachment"):
+            yield f"attachments.{number}"
 
 
 def _blamed_of_one(own: dict[str, Any], substitution_bytes: int) -> Iterator[str]:
@@ -280,10 +321,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, answer: Answer) -> None:
         # SendGrid's texts quote what was wrong: they must not come through to us.
-        errors = [
-            {"message": "someone@example.com is wrong", "field": name, "help": None}
-            for name in [*answer.fields, None]
-        ]
+        errors = (
+            []
+            if answer.status < 400
+            else [
+                {"message": "someone@example.com is wrong", "field": name, "help": None}
+                for name in [*answer.fields, None]
+            ]
+        )
         self._send(answer.status, answer.headers, json.dumps({"errors": errors}).encode())
 
     def _send(self, status: int, headers: Mapping[str, str], body: bytes) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from channels import open_channel
-from channels.sendgrid_events import NEWEST, OLDEST, EventKey, parse
+from channels.sendgrid_events import announcements, parse
+from channels.sendgrid_signature import NEWEST, OLDEST, PublicKey
 from holdfast.channel import RejectReason, Response, ResponseKind
 from holdfast.errors import AnswerRefused, SettingsError
 from holdfast.settings import ChannelConfig
@@ -36,7 +38,7 @@ def sendgrid() -> SendgridServer:
 
 @pytest.mark.parametrize("sent_at", [NOW, NOW - OLDEST, NOW + NEWEST])
 def test_what_sendgrid_signed_lately_is_believed(sendgrid: SendgridServer, sent_at: datetime) -> None:
-    EventKey(sendgrid.webhook_key).verify(sendgrid.signed(BODY, sent_at), BODY, NOW)
+    PublicKey(sendgrid.webhook_key).verify(sendgrid.signed(BODY, sent_at), BODY, NOW)
 
 
 @pytest.mark.parametrize("sent_at", [NOW - OLDEST - SECOND, NOW + NEWEST + SECOND])
@@ -44,7 +46,7 @@ def test_a_signature_that_is_old_or_of_the_future_is_refused(
     sendgrid: SendgridServer, sent_at: datetime
 ) -> None:
     with pytest.raises(AnswerRefused, match="too old, or of the future"):
-        EventKey(sendgrid.webhook_key).verify(sendgrid.signed(BODY, sent_at), BODY, NOW)
+        PublicKey(sendgrid.webhook_key).verify(sendgrid.signed(BODY, sent_at), BODY, NOW)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,7 @@ def test_whatever_is_wrong_with_a_signature_is_one_refusal(
     sendgrid: SendgridServer, forge: Callable[[dict[str, str]], dict[str, str]]
 ) -> None:
     with pytest.raises(AnswerRefused, match="signature is missing or wrong"):
-        EventKey(sendgrid.webhook_key).verify(forge(sendgrid.signed(BODY, NOW)), BODY, NOW)
+        PublicKey(sendgrid.webhook_key).verify(forge(sendgrid.signed(BODY, NOW)), BODY, NOW)
 
 
 @pytest.mark.parametrize(
@@ -77,12 +79,12 @@ def test_whatever_is_wrong_with_a_signature_is_one_refusal(
 )
 def test_other_bytes_than_those_signed_are_refused(sendgrid: SendgridServer, body: bytes) -> None:
     with pytest.raises(AnswerRefused, match="signature is missing or wrong"):
-        EventKey(sendgrid.webhook_key).verify(sendgrid.signed(BODY, NOW), body, NOW)
+        PublicKey(sendgrid.webhook_key).verify(sendgrid.signed(BODY, NOW), body, NOW)
 
 
 def test_another_accounts_signature_is_refused(sendgrid: SendgridServer) -> None:
     with pytest.raises(AnswerRefused, match="signature is missing or wrong"):
-        EventKey(sendgrid.webhook_key).verify(SendgridServer().signed(BODY, NOW), BODY, NOW)
+        PublicKey(sendgrid.webhook_key).verify(SendgridServer().signed(BODY, NOW), BODY, NOW)
 
 
 def _shown(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str:
@@ -226,6 +228,23 @@ def test_malformed_and_unknown_events_cost_the_good_ones_nothing() -> None:
         {**event("delivered"), "event": ["delivered"]},
     ]
     assert [response.event_id for response in parsed(*bad, event("delivered"), *bad)] == ["ev-1"]
+
+
+def test_what_becomes_of_the_account_is_told_in_sendgrids_word_and_no_more() -> None:
+    told = [
+        {"event": "account_status_change", "timestamp": 1780498800, "type": "compliance_suspend"},
+        {"event": "account_status_change", "type": "because ann@example.com complained"},
+        {"event": "account_status_change"},
+        event("delivered"),
+        None,
+    ]
+    said = announcements(json.dumps(told).encode())
+    assert [re.search(r"\((.*)\)", each)[1] for each in said] == [  # type: ignore[index]
+        "compliance_suspend",
+        "it does not say how",
+        "it does not say how",
+    ]
+    assert parsed(*told[:3]) == []
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from channels.sendgrid_payload import Limits, body, split
-from holdfast.channel import Message, Skeleton
+from channels.mime import address
+from channels.sendgrid_payload import Account, Limits, body, split
+from holdfast.channel import Attachment, Message, Skeleton
 from holdfast.errors import ChannelUnavailable
 from tests.contract.letters import message, messages
 from tests.servers.sendgrid_server import _blamed, _letter
@@ -66,7 +68,10 @@ def test_each_message_has_its_own_subject_headers_name_and_key() -> None:
     assert (first["subject"], second["subject"]) == ("One", "Two")
     assert first["to"] == [{"email": "customer1@example.com", "name": "Ann"}]
     assert second["to"] == [{"email": "customer2@example.com"}]
-    assert second["headers"] == {"List-Unsubscribe": "<https://r.example/2>"}
+    assert second["headers"] == {
+        "Message-ID": "<2.c2lnbmF0dXJl-_2@acme.example>",
+        "List-Unsubscribe": "<https://r.example/2>",
+    }
     assert [first["custom_args"], second["custom_args"]] == [{"hf": two[0].key}, {"hf": two[1].key}]
 
 
@@ -94,7 +99,7 @@ def test_header_values_are_one_line_of_ascii() -> None:
     (own,) = request([message(1, headers={"X-Note": "Grüße\r\nBcc: everyone@example.com"})])[
         "personalizations"
     ]
-    assert own["headers"] == {"X-Note": "=?utf-8?b?R3LDvMOfZSBCY2M6IGV2ZXJ5b25lQGV4YW1wbGUuY29t?="}
+    assert own["headers"]["X-Note"] == "=?utf-8?b?R3LDvMOfZSBCY2M6IGV2ZXJ5b25lQGV4YW1wbGUuY29t?="
 
 
 def test_a_skeleton_without_html_is_sent_as_text_alone() -> None:
@@ -195,3 +200,109 @@ def test_everyone_gets_their_own_letter_in_requests_that_sendgrid_takes(campaign
         letter = letters[original.key]
         assert (letter.html, letter.text) == (original.html, original.text)
         assert letter.to == original.to
+
+
+# --- what settings and campaigns add --------------------------------------------------------------
+
+LABELS = ("winback", "winback/hello")
+TERMS = Attachment("terms.pdf", "application/pdf", b"%PDF-1.7 terms")
+
+
+def sent_by(account: Account, *batch: Message) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(body(batch, [message.to for message in batch], account))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("account", "expected"),
+    [
+        (Account(), ["winback", "winback/hello"]),
+        (Account(categories=("spring", "winback")), ["winback", "winback/hello", "spring"]),
+        (Account(labels=False, categories=("spring",)), ["spring"]),
+        (Account(labels=False), None),
+    ],
+)
+def test_categories_are_the_names_of_campaign_and_step_and_those_of_the_file(
+    account: Account, expected: list[str] | None
+) -> None:
+    assert sent_by(account, message(1, labels=LABELS)).get("categories") == expected
+
+
+def test_a_request_has_at_most_ten_categories() -> None:
+    many = Account(categories=tuple(f"c{number}" for number in range(12)))
+    assert len(sent_by(many, message(1, labels=LABELS))["categories"]) == 10
+
+
+def test_the_unsubscribe_group_is_for_messages_that_can_be_unsubscribed_from() -> None:
+    account = Account(group=7, groups_to_display=(7, 8))
+    assert sent_by(account, message(1))["asm"] == {"group_id": 7, "groups_to_display": [7, 8]}
+    assert sent_by(Account(group=7), message(1))["asm"] == {"group_id": 7}
+    assert "asm" not in sent_by(account, message(1, headers={}))
+
+
+def test_sandbox_mode_is_asked_for_only_where_the_settings_say_so() -> None:
+    asked = sent_by(Account(sandbox_mode=True), message(1))
+    assert asked["mail_settings"] == {"sandbox_mode": {"enable": True}}
+    assert "mail_settings" not in sent_by(Account(), message(1))
+
+
+def test_answers_go_where_the_brand_says() -> None:
+    sent = sent_by(Account(), message(1, reply_to="Acme's people <people@acme.example>"))
+    assert sent["reply_to"] == {"email": "people@acme.example", "name": "Acme's people"}
+    assert "reply_to" not in sent_by(Account(), message(1))
+
+
+def test_answers_to_a_reply_address_name_their_message() -> None:
+    account = Account(reply_address="reply@in.acme.example")
+    alone = sent_by(account, message(1, reply_to="People <people@acme.example>"))
+    assert alone["reply_to"] == {"email": f"reply+{message(1).key}@in.acme.example", "name": "People"}
+    together = sent_by(account, message(1), message(2))
+    for own, key in zip(together["personalizations"], (message(1).key, message(2).key), strict=True):
+        (tag,) = [tag for tag, value in own["substitutions"].items() if value == key]
+        assert together["reply_to"] == {"email": f"reply+{tag}@in.acme.example", "name": "Acme"}
+        assert own["headers"]["Message-ID"] == f"<{key}@in.acme.example>"
+
+
+def test_an_address_with_a_tag_in_it_is_an_address() -> None:
+    together = sent_by(Account(reply_address="reply@in.acme.example"), *messages(200))
+    assert address(together["reply_to"]["email"]) == together["reply_to"]["email"]
+    assert not list(_blamed(together, 10_000))
+
+
+def test_a_file_goes_along_once_for_all_messages_of_a_request() -> None:
+    sent = sent_by(Account(), *(message(number, attachments=(TERMS,)) for number in (1, 2)))
+    assert sent["attachments"] == [
+        {
+            "content": b64encode(TERMS.content).decode(),
+            "type": "application/pdf",
+            "filename": "terms.pdf",
+            "disposition": "attachment",
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    "different",
+    [
+        {"labels": ("winback", "winback/reminder")},
+        {"reply_to": "other@acme.example"},
+        {"attachments": (TERMS,)},
+        {"headers": {}},
+    ],
+    ids=lambda different: next(iter(different)),
+)
+def test_messages_that_differ_in_what_a_request_says_once_never_share_one(different: dict[str, Any]) -> None:
+    batches = list(split([message(1), message(2, **different), message(3)], LIMITS))
+    assert [[m.to[8] for m in batch] for batch in batches] == [["1", "3"], ["2"]]
+
+
+def test_attached_files_count_for_the_bytes_of_a_request() -> None:
+    large = (Attachment("large.bin", "application/octet-stream", b"\0" * 10_000_000),)
+    limits = Limits(messages=1000, substitution_bytes=1_000_000)
+    long = [
+        message(number, escaped=("x" * 450_000, "y"), plain=("x" * 450_000, "y"), attachments=large)
+        for number in range(8)
+    ]
+    batches = list(split(long, limits))
+    assert [len(batch) for batch in batches] == [7, 1]
+    assert max(len(json.dumps(request(batch))) for batch in batches) < 30_000_000

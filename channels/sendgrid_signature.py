@@ -1,0 +1,59 @@
+"""How SendGrid signs what it posts to us: events, and inbound mail where a security policy asks for it."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+from holdfast.errors import AnswerRefused
+
+# SendGrid repeats what got no 2xx for a day, and nowhere says that it signs anew: an answer must not be lost
+# to an outage of ours. The same body is kept once: repeating one changes nothing. The future is for clocks.
+OLDEST = timedelta(hours=25)
+NEWEST = timedelta(minutes=5)
+
+_SIGNATURE = "x-twilio-email-event-webhook-signature"
+_TIMESTAMP = "x-twilio-email-event-webhook-timestamp"
+
+
+class PublicKey:
+    """The public key that SendGrid shows for a webhook that it signs: DER in base64."""
+
+    def __init__(self, text: str) -> None:
+        """Raises ValueError, without the text, when it is no such key."""
+        # Slow to import, and only for who has a key. Its own check takes text alone, and mail is bytes.
+        from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+        from sendgrid.helpers.eventwebhook import EventWebhook
+
+        try:
+            key = EventWebhook("".join(text.split())).public_key
+        except Exception:  # whatever the library below raises
+            raise ValueError("not a public key as SendGrid shows it") from None
+        if not isinstance(key, EllipticCurvePublicKey):
+            raise ValueError("not a public key as SendGrid shows it")
+        self._key = key
+
+    def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> None:
+        """Raises AnswerRefused unless these bytes were signed with the private key, and lately."""
+        timestamp = headers.get(_TIMESTAMP, "")
+        try:
+            is_signed = self._has_signed(timestamp.encode() + body, headers.get(_SIGNATURE, ""))
+            signed_at = datetime.fromtimestamp(int(timestamp), UTC)
+        except (ValueError, OverflowError, OSError):  # no base64, no text, no number, no date
+            is_signed = False
+        if not is_signed:
+            raise AnswerRefused("SendGrid's signature is missing or wrong")
+        if not now - OLDEST <= signed_at <= now + NEWEST:
+            raise AnswerRefused("SendGrid's signature is too old, or of the future: is the clock right?")
+
+    def _has_signed(self, content: bytes, signature: str) -> bool:
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+        from cryptography.hazmat.primitives.hashes import SHA256
+
+        try:
+            self._key.verify(b64decode(signature), content, ECDSA(SHA256()))
+        except InvalidSignature:
+            return False
+        return True
