@@ -152,6 +152,7 @@ class SendgridChannel:
     """An account at SendGrid."""
 
     Settings: ClassVar[type[ChannelSettings]] = SendgridSettings
+    largest_body = inbound.LARGEST_FORM
 
     def __init__(self, name: str, settings: SendgridSettings) -> None:
         from channels.sendgrid_transport import Transport  # httpx only for who sends
@@ -220,13 +221,18 @@ class SendgridChannel:
 
     def parse(self, body: bytes) -> list[Response]:
         """The responses in a webhook's body. Raises ValueError for what is neither events nor mail."""
-        if inbound.is_form(body):
+        if inbound.is_form(body) or inbound.is_condensed(body):
             return inbound.parse(body, self._replies) if self._replies else []
         return events.parse(body)
 
     def announcements(self, body: bytes) -> list[str]:
         """What a body says of the account's standing with SendGrid."""
-        return [] if inbound.is_form(body) else events.announcements(body)
+        is_mail = inbound.is_form(body) or inbound.is_condensed(body)
+        return [] if is_mail else events.announcements(body)
+
+    def condensed(self, body: bytes) -> bytes:
+        """Events as they are; of mail what is read of it."""
+        return inbound.condensed(body) if inbound.is_form(body) else body
 
     def close(self) -> None:
         """Closes the connections."""

@@ -27,6 +27,10 @@ from holdfast.errors import AnswerRefused
 # Those that are read; what else is in a form, as the files that came along, is passed over.
 _FIELDS = frozenset({"headers", "text", "html", "envelope", "charsets", "email"})
 _MOST_PARTS = 200
+# SendGrid takes mail of 30 MB, with all that is attached to it.
+LARGEST_FORM = 31_000_000
+_KEPT_BYTES = 1_000_000
+_CONDENSED = b"inbound mail\r\n"
 _LONGEST_BOUNDARY = 200
 _ANSWERS = frozenset({ResponseKind.REPLIED, ResponseKind.UNSUBSCRIBED, ResponseKind.RESUBSCRIBED})
 _OF_PARTS = (b"content-type:", b"content-transfer-encoding:", b"content-disposition:")
@@ -37,6 +41,11 @@ _NO_MOMENT = datetime.fromtimestamp(0, UTC)
 def is_form(body: bytes) -> bool:
     """Whether it is a form, as mail comes in. The body tells, not a header: it alone is kept to be read."""
     return body.startswith(b"--")
+
+
+def is_condensed(body: bytes) -> bool:
+    """Whether it is what was kept of a form: nobody's events begin so."""
+    return body.startswith(_CONDENSED)
 
 
 def verify(
@@ -68,17 +77,25 @@ def _password(headers: Mapping[str, str]) -> bytes:
         return b""
 
 
-def parse(body: bytes, bounces: BounceAddress) -> list[Response]:
-    """A person's answer to a message of ours; nothing where it is of none, or a machine wrote it.
+def condensed(body: bytes) -> bytes:
+    """The mail in a form, as far as its texts reach: they stand first in it.
 
     Raises ValueError for what is no such form.
     """
-    mail = _mail(_fields(body))
+    return _CONDENSED + _mail(_fields(body))[:_KEPT_BYTES]
+
+
+def parse(body: bytes, bounces: BounceAddress) -> list[Response]:
+    """A person's answer to a message of ours; nothing where it is of none, or a machine wrote it.
+
+    `body` is a form, or what is kept of one. Raises ValueError for what is no such form.
+    """
+    mail = (body if is_condensed(body) else condensed(body)).removeprefix(_CONDENSED)
     told = returned_mail.response(mail, _NO_MOMENT, bounces)
-    name = str(BytesParser().parsebytes(mail, headersonly=True).get("Message-ID", "")).strip()
     # SendGrid gets the notices of what it could not deliver, and tells by events.
     if told is None or told.kind not in _ANSWERS:
         return []
+    name = str(BytesParser().parsebytes(mail, headersonly=True).get("Message-ID", "")).strip()
     # The same mail is the same answer, by whichever of its recipients it came.
     return [replace(told, event_id=name or told.event_id, occurred_at=None)]
 

@@ -5,8 +5,8 @@ A channel is opened with its settings, says what it can do, and takes batches of
 `ChannelUnavailable` (an operator has to act) or `BatchRefused` (smaller batches may pass).
 
 What a channel can do beyond sending is a protocol of its own, which its adapter implements or not: `Receiver`
-(the provider calls us), `Announcer` (and tells of the account), `Challenger` (and asks first whether it may),
-`Poller` (we ask what is new), `Publisher` (public posts).
+(the provider calls us), `Condenser` (with more than is kept), `Announcer` (and tells of the account),
+`Challenger` (and asks first whether it may), `Poller` (we ask what is new), `Publisher` (public posts).
 """
 
 from __future__ import annotations
@@ -280,6 +280,22 @@ class Receiver(Protocol):
         """The responses in a body that was verified. Events of unknown types are left out.
 
         Raises ValueError, without data in its text, for a body that cannot be read at all.
+        """
+
+
+@runtime_checkable
+class Condenser(Protocol):
+    """A receiver whose provider sends more than is worth keeping, such as mail with all its attachments.
+
+    `largest_body` is the most bytes that it sends.
+    """
+
+    largest_body: int
+
+    def condensed(self, body: bytes) -> bytes:
+        """What is kept of a body that was verified, for `Receiver.parse` to read the same in it.
+
+        The same answer, sent again, gives the same bytes. Raises ValueError as `parse` does.
         """
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 
-from holdfast.channel import Challenger, Receiver
+from holdfast.channel import Challenger, Condenser, Receiver
 from holdfast.delivery import Workspace
 from holdfast.errors import AnswerRefused
 from holdfast.store import inbox
@@ -27,7 +28,7 @@ def routes(ws: Workspace, clock: Callable[[], datetime]) -> APIRouter:
 
     @router.post("/webhooks/{channel}")
     async def webhook(channel: str, request: Request) -> Response:
-        body = await read_body(request, LARGEST_BODY)
+        body = await read_body(request, await run_in_threadpool(largest_body, channel))
         return Response(status_code=await run_in_threadpool(take, channel, request.headers, body))
 
     @router.get("/webhooks/{channel}")
@@ -42,6 +43,10 @@ def routes(ws: Workspace, clock: Callable[[], datetime]) -> APIRouter:
         # What is given back came with the request: nobody is to take it for a page.
         return PlainTextResponse(answer, headers={"X-Content-Type-Options": "nosniff"})
 
+    def largest_body(name: str) -> int:
+        receiver = ws.channel(name) if name in ws.project.channels else None
+        return receiver.largest_body if isinstance(receiver, Condenser) else LARGEST_BODY
+
     def take(name: str, headers: Mapping[str, str], body: bytes) -> int:
         receiver = ws.channel(name) if name in ws.project.channels else None
         if not isinstance(receiver, Receiver):
@@ -53,7 +58,14 @@ def routes(ws: Workspace, clock: Callable[[], datetime]) -> APIRouter:
             _log.warning("a webhook of %s was refused: %s", name, why)
             return 403
         # Only after this may the provider forget it: a database that is down ends in 503.
-        inbox.put(ws.database, name, body, now)
+        inbox.put(ws.database, name, _kept(receiver, body), now)
         return 204
 
     return router
+
+
+def _kept(receiver: Receiver, body: bytes) -> bytes:
+    if isinstance(receiver, Condenser):
+        with suppress(ValueError):  # what cannot be read is kept for people to look at
+            return receiver.condensed(body)
+    return body[:LARGEST_BODY]
