@@ -33,6 +33,7 @@ from holdfast.units import Timeout
 Category = Annotated[str, StringConstraints(pattern=r"^[!-~]([ -~]{0,253}[!-~])?$")]
 # RFC 5321 gives what stands before the @ 64 characters: a key takes up to 55 of them, and a + one.
 _LONGEST_MAILBOX = 8
+_PASSWORD = re.compile(r"[A-Za-z0-9._~-]{16,128}")
 
 
 class SendgridSettings(ChannelSettings):
@@ -94,15 +95,6 @@ class SendgridSettings(ChannelSettings):
         text = value.get_secret_value()
         if not (text and text.isascii() and text.isprintable() and " " not in text):
             raise PydanticCustomError("api_key", "not an API key; expected ASCII without spaces")
-        return value
-
-    @field_validator("inbound_password")
-    @classmethod
-    def _fits_an_address(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not re.fullmatch(r"[A-Za-z0-9._~-]{16,128}", value.get_secret_value()):
-            raise PydanticCustomError(
-                "password", "not usable in an address; expected 16 to 128 letters, digits, . _ ~ and -"
-            )
         return value
 
     @field_validator("reply_address")
@@ -167,8 +159,7 @@ class SendgridChannel:
         self._inbound_key = _public_key(
             name, "inbound_key", settings.inbound_key, "the public_key of Inbound Parse's security policy"
         )
-        password = settings.inbound_password
-        self._inbound_password = password.get_secret_value() if password else None
+        self._inbound_password = _password(name, settings.inbound_password)
         self._replies = BounceAddress(settings.reply_address) if settings.reply_address else None
         self._transport = Transport(name, settings)
 
@@ -246,3 +237,16 @@ def _public_key(name: str, setting: str, text: str | None, where: str) -> Public
         raise SettingsError(
             f"channel {name!r}: {setting}: {error}", hint=f"copy the verification key from SendGrid: {where}"
         ) from None
+
+
+def _password(name: str, given: SecretStr | None) -> str | None:
+    """Checked when it is known: until then the settings hold any word in its place."""
+    if given is None:
+        return None
+    if not _PASSWORD.fullmatch(given.get_secret_value()):
+        raise SettingsError(
+            f"channel {name!r}: inbound_password: not usable in an address,"
+            " expected 16 to 128 letters, digits, . _ ~ and -",
+            hint="make one with: openssl rand -hex 24",
+        )
+    return given.get_secret_value()

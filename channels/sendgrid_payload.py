@@ -151,9 +151,9 @@ def body(batch: Sequence[Message], addresses: Sequence[str], account: Account = 
                 "to": [_person(address, _NOT_IN_NAMES.sub(" ", message.to_name))],
                 # SendGrid takes no empty subject.
                 "subject": one_line(message.subject) or " ",
-                # What people write in answer names it.
                 "headers": {
-                    "Message-ID": f"<{safe_key(message.key)}@{domain}>",
+                    "Message-ID": f"<{safe_key(message.key)}@{domain}>",  # answers name it
+                    "Auto-Submitted": "auto-generated",  # RFC 3834: so that no absence answers it
                     **{name: _header(value) for name, value in message.headers.items()},
                 },
                 "custom_args": {KEY: message.key},

@@ -180,6 +180,8 @@ def preview(
     if page.subject:
         typer.echo(f"Subject: {page.subject}\n")
     typer.echo(page.text.rstrip())
+    if page.attached:
+        typer.echo(f"\nAttached: {', '.join(page.attached)}")
     typer.echo(f"written: {', '.join(written)}", err=True)
 
 

@@ -109,12 +109,13 @@ def _unsubscribe_headers(links: Links) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What one customer would get: `html` is empty for kinds without one."""
+    """What one customer would get: `html` is empty for kinds without one; `attached` are the files' paths."""
 
     template: str
     subject: str
     html: str
     text: str
+    attached: tuple[str, ...] = ()
 
 
 def preview(
@@ -124,4 +125,4 @@ def preview(
     rendered = library.render(content.template, kind, person, content.occasion, links)
     message = Message("", "", "", "", rendered.subject, rendered.skeleton, rendered.escaped, rendered.plain)
     file = library.choose(content.template, kind, person.customer.locale)
-    return Preview(file.name, message.subject, message.html, message.text)
+    return Preview(file.name, message.subject, message.html, message.text, content.attach)

@@ -77,7 +77,11 @@ def theirs(account: Account, sent: Message) -> dict[str, Any]:
         from_email=sent.sender,
         to=[f'"{sent.to_name}" <{sent.to}>' if sent.to_name else sent.to],
         reply_to=[sent.reply_to] if sent.reply_to else None,
-        headers={"Message-ID": f"<{sent.key}@acme.example>", **sent.headers},
+        headers={
+            "Message-ID": f"<{sent.key}@acme.example>",
+            "Auto-Submitted": "auto-generated",
+            **sent.headers,
+        },
         tags=list(sent.labels) or None,
         metadata={"hf": sent.key},
         track_clicks=False,

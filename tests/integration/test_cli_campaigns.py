@@ -175,6 +175,7 @@ def test_a_plan_is_facts_in_json_too(shop: Holdfast) -> None:
         "to_send": {"email": 2},
         "channels": [{"channel": "email", "treated": 2, "to send": 2, "of these, later in their window": 0}],
         "seconds_needed": None,
+        "rehearsal": "",
         "last_run": None,
         "edited": {},
         "awaiting_approval": [],
@@ -222,6 +223,19 @@ def test_a_run_of_the_future_is_wrong_use(shop: Holdfast) -> None:
     assert shop("status").err == "no run yet\n"
 
 
+def test_a_plan_says_where_nothing_will_be_delivered(shop: Holdfast, project: Path) -> None:
+    (project / "holdfast.yaml").write_text(
+        "business: {timezone: Europe/Berlin}\n"
+        "channels: {email: {adapter: sendgrid, api_key: {env: SENDGRID_API_KEY}, sandbox_mode: true,"
+        " reply_address: reply@in.acme.example, inbound_password: {env: INBOUND_PASSWORD}}}\n"
+    )
+    done = shop("plan", "hello")
+    assert (done.code, done.err) == (0, "")
+    assert "\nThis is a rehearsal by email: nothing is delivered there.\n" in done.out
+    facts = json.loads(shop("plan", "hello", "--json").out)
+    assert facts["rehearsal"] == "a rehearsal by email: nothing is delivered there"
+
+
 # --- preview --------------------------------------------------------------------------------------
 
 
@@ -231,6 +245,19 @@ def test_a_preview_prints_the_text_and_writes_the_page(shop: Holdfast, project: 
     assert done.err == "written: pages/hello.email.html, pages/hello.email.txt\n"
     assert "<p>Welcome, Ann.</p>" in (project / "pages" / "hello.email.html").read_text()
     assert (project / "pages" / "hello.email.txt").read_text() == "Welcome, Ann.\n"
+
+
+def test_a_preview_says_what_is_attached(shop: Holdfast, project: Path) -> None:
+    (project / "templates" / "terms.pdf").write_bytes(b"%PDF")
+    campaign = project / "campaigns" / "hello.yaml"
+    campaign.write_text(campaign.read_text().replace("after: 4d,", "after: 4d, attach: [terms.pdf],"))
+    assert "attach" not in shop("validate").out
+    done = shop("preview", "hello", "--customer", "ann", "--step", "second")
+    assert done.out.endswith("\n\nAttached: terms.pdf\n")
+    (project / "templates" / "terms.pdf").unlink()
+    done = shop("validate")
+    assert done.code == 1
+    assert "there is no file templates/terms.pdf to attach" in done.out
 
 
 def test_a_preview_goes_to_a_folder_that_git_does_not_see(shop: Holdfast, project: Path) -> None:

@@ -319,6 +319,7 @@ def test_a_campaigns_mail_has_its_categories_its_group_its_files_and_its_way_bac
     for mail in server.mails:
         assert mail.reply_to == f"reply+{mail.key}@in.acme.example"
         assert mail.message_id == f"<{mail.key}@in.acme.example>"
+        assert mail.is_automatic
 
 
 @pytest.mark.parametrize(
@@ -333,8 +334,6 @@ def test_a_campaigns_mail_has_its_categories_its_group_its_files_and_its_way_bac
         ({"reply_address": "in.acme.example"}, "reply_address: not an address"),
         ({"reply_address": "re+ply@in.acme.example"}, "reply_address: not an address"),
         ({"reply_address": "customers@in.acme.example"}, "expected 8 characters at most before the @"),
-        ({"inbound_password": "short"}, "inbound_password: not usable in an address"),
-        ({"inbound_password": "has/a:slash@in-it"}, "inbound_password: not usable in an address"),
         ({"inbound_password": "x" * 20}, "expected `reply_address`"),
     ],
 )
@@ -343,3 +342,12 @@ def test_settings_that_sendgrid_would_refuse_are_told_before_anything_is_sent(
 ) -> None:
     with pytest.raises(SettingsError, match=re.escape(problem)):
         describe("email", CONFIG, {"api_key": "SG.x", **settings})
+
+
+@pytest.mark.parametrize("password", ["short", "has/a:slash@in-it", "x" * 129, "schlüssel-der-tests"])
+def test_a_password_that_no_address_can_hold_is_told_when_it_is_known(password: str) -> None:
+    options = {"api_key": "SG.x", "reply_address": "reply@in.acme.example", "inbound_password": password}
+    describe("email", CONFIG, {**options, "inbound_password": "secret"})  # a word in its place
+    with pytest.raises(SettingsError, match="inbound_password: not usable in an address") as refused:
+        open_channel("email", CONFIG, options)
+    assert password not in f"{refused.value} {refused.value.hint}"

@@ -62,7 +62,7 @@ class Answer:
 @dataclass(frozen=True)
 class Mail:
     """One letter as its recipient gets it. `key` is the custom argument of the same name; `headers` are those
-    beside the Message-ID."""
+    beside the two that every letter has."""
 
     request_id: str
     to: str
@@ -74,6 +74,7 @@ class Mail:
     html: str
     text: str
     message_id: str = ""
+    is_automatic: bool = False
     reply_to: str = ""
     categories: tuple[str, ...] = ()
     group: int | None = None
@@ -199,6 +200,7 @@ def _letter(request_id: str, payload: dict[str, Any], own: dict[str, Any]) -> Ma
         html=bodies.get("text/html", ""),
         text=bodies.get("text/plain", ""),
         message_id=headers.pop("Message-ID", ""),
+        is_automatic=headers.pop("Auto-Submitted", "no") != "no",
         reply_to=merged(payload.get("reply_to", {}).get("email", "")),
         categories=tuple(payload.get("categories", ())),
         group=payload.get("asm", {}).get("group_id"),

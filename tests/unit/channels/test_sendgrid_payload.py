@@ -70,6 +70,7 @@ def test_each_message_has_its_own_subject_headers_name_and_key() -> None:
     assert second["to"] == [{"email": "customer2@example.com"}]
     assert second["headers"] == {
         "Message-ID": "<2.c2lnbmF0dXJl-_2@acme.example>",
+        "Auto-Submitted": "auto-generated",
         "List-Unsubscribe": "<https://r.example/2>",
     }
     assert [first["custom_args"], second["custom_args"]] == [{"hf": two[0].key}, {"hf": two[1].key}]
