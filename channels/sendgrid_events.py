@@ -40,6 +40,7 @@ _DROPPED = {
     "invalid smtpapi header": (RejectReason.CONTENT, False),
     "recipient list over package quota": (RejectReason.BLOCKED, False),
 }
+_BOUNCES = {"bounce": RejectReason.BAD_ADDRESS, "blocked": RejectReason.BLOCKED}
 _BOUNCED = {
     "invalid address": RejectReason.BAD_ADDRESS,
     "mailbox unavailable": RejectReason.BAD_ADDRESS,
@@ -109,9 +110,12 @@ def _why(event: dict[str, Any]) -> tuple[RejectReason, bool]:
     """Why a message was not delivered, and whether its address is dead."""
     if event["event"] == "dropped":
         return _DROPPED.get(_text(event, "reason").lower(), (RejectReason.UNKNOWN, False))
-    is_permanent = _text(event, "type") != "blocked"
-    otherwise = RejectReason.BAD_ADDRESS if is_permanent else RejectReason.BLOCKED
-    return _BOUNCED.get(_text(event, "bounce_classification").lower(), otherwise), is_permanent
+    kind = _text(event, "type") or "bounce"
+    reason = _BOUNCED.get(
+        _text(event, "bounce_classification").lower(), _BOUNCES.get(kind, RejectReason.UNKNOWN)
+    )
+    # What was blocked, or expired on its way, says nothing of the address.
+    return reason, kind == "bounce"
 
 
 def _text(event: Any, field: str) -> str:

@@ -173,6 +173,7 @@ def test_every_event_of_a_message_has_its_kind(told: dict[str, Any], meant: dict
             True,
         ),
         (event("bounce", type="blocked"), RejectReason.BLOCKED, False),
+        (event("bounce", type="expired"), RejectReason.UNKNOWN, False),
         (event("bounce", type="blocked", bounce_classification="Content"), RejectReason.CONTENT, False),
         (event("bounce", type="blocked", bounce_classification="Reputation"), RejectReason.BLOCKED, False),
         (event("dropped", reason="Bounced Address"), RejectReason.BAD_ADDRESS, True),
