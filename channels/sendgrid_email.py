@@ -177,12 +177,12 @@ class SendgridChannel:
 
     def batches(self, messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
         """The messages by skeleton, within SendGrid's limits of count and bytes, an address once."""
-        return payload.split(messages, self._limits)
+        return payload.split(messages, self._limits, self._account)
 
     def send(self, batch: Sequence[Message]) -> list[Outcome]:
         """Sends the batch in one request: SendGrid takes all of it or nothing, and says so once."""
         require_fit(self.name, self.capabilities, batch)
-        if len(set(map(payload.shared, batch))) > 1:
+        if len({payload.shared(message, self._account) for message in batch}) > 1:
             raise BatchRefused(f"channel {self.name!r}: messages of one request share skeleton and sender")
         addresses = [address(message.to) for message in batch]
         going = [(message, to) for message, to in zip(batch, addresses, strict=True) if to is not None]

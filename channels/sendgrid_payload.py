@@ -69,16 +69,10 @@ class Account:
 _PLAIN = Account()
 
 
-def shared(message: Message) -> Hashable:
+def shared(message: Message, account: Account = _PLAIN) -> Hashable:
     """What messages have in common that share a request."""
-    return (
-        message.skeleton,
-        message.sender,
-        message.reply_to,
-        message.labels,
-        message.attachments,
-        _can_be_left(message),
-    )
+    in_group = account.group is not None and _can_be_left(message)
+    return message.skeleton, message.sender, message.reply_to, message.labels, message.attachments, in_group
 
 
 def _can_be_left(message: Message) -> bool:
@@ -86,12 +80,12 @@ def _can_be_left(message: Message) -> bool:
     return "List-Unsubscribe" in message.headers
 
 
-def split(messages: Sequence[Message], limits: Limits) -> Iterator[list[Message]]:
+def split(messages: Sequence[Message], limits: Limits, account: Account = _PLAIN) -> Iterator[list[Message]]:
     """The messages in batches that may share a request: of one skeleton and sender, an address once, and
     within the limits. A message whose own values are over its limit is alone."""
     groups: defaultdict[Hashable, list[Message]] = defaultdict(list)
     for message in messages:
-        groups[shared(message)].append(message)
+        groups[shared(message, account)].append(message)
     for group in groups.values():
         yield from _split_group(group, limits)
 

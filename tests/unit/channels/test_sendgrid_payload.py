@@ -293,8 +293,13 @@ def test_a_file_goes_along_once_for_all_messages_of_a_request() -> None:
     ids=lambda different: next(iter(different)),
 )
 def test_messages_that_differ_in_what_a_request_says_once_never_share_one(different: dict[str, Any]) -> None:
-    batches = list(split([message(1), message(2, **different), message(3)], LIMITS))
+    mixed = [message(1), message(2, **different), message(3)]
+    batches = list(split(mixed, LIMITS, Account(group=7)))
     assert [[m.to[8] for m in batch] for batch in batches] == [["1", "3"], ["2"]]
+
+
+def test_without_a_group_it_is_no_matter_who_can_be_unsubscribed_from() -> None:
+    assert [len(batch) for batch in split([message(1), message(2, headers={})], LIMITS)] == [2]
 
 
 def test_attached_files_count_for_the_bytes_of_a_request() -> None:
