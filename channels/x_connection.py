@@ -64,7 +64,7 @@ class Connection:
             return_type=dict,
         )
         session = self._client.session
-        session.mount(HOST, _Redirect(settings.base_url, settings.timeout.total_seconds()))
+        session.mount(HOST, _Redirect(settings))
         session.max_redirects = 0
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         self._is_closed = False
@@ -137,11 +137,13 @@ class Connection:
 
 
 class _Redirect(HTTPAdapter):
-    """Sends to `base_url` what is meant for X, and waits `timeout` seconds for each answer."""
+    """Sends to `base_url` what is meant for X, over `concurrency` connections at most."""
 
-    def __init__(self, base_url: str, timeout: float) -> None:
-        super().__init__()
-        self._base_url, self._timeout = base_url.rstrip("/"), timeout
+    def __init__(self, settings: XSettings) -> None:
+        # Who finds none free waits for one: else it opens another, which is thrown away after the call.
+        super().__init__(pool_maxsize=settings.concurrency, pool_block=True)
+        self._base_url = settings.base_url.rstrip("/")
+        self._timeout = settings.timeout.total_seconds()
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # type: ignore[override]
         if self._base_url != HOST:

@@ -58,6 +58,7 @@ class XSettings(ChannelSettings):
         None, description="The account's OAuth 2 token, instead of the four. A secret."
     )
     base_url: WebAddress = Field("https://api.twitter.com", description="Where X's API is, or a stand-in.")
+    concurrency: int = Field(4, ge=1, le=64, description="The most calls at once, of direct messages.")
     timeout: Timeout = Field(timedelta(seconds=30), description="How long to wait for each answer.")
 
     @model_validator(mode="after")
@@ -93,7 +94,7 @@ class XChannel:
             return Capabilities(kind="x", posts=True)
         # X allows automated messages to those alone who asked for them. A call takes one; a batch of them
         # asks for the ids of its handles at once.
-        return Capabilities(kind="x", opt_in=True, batch_size=20)
+        return Capabilities(kind="x", opt_in=True, batch_size=20, concurrency=settings.concurrency)
 
     def close(self) -> None:
         """Closes the connections."""

@@ -182,3 +182,27 @@ class ChannelContract:
     def test_its_settings_show_no_secret(self, channel: Channel, options: dict[str, Any]) -> None:
         settings = channel.Settings.model_validate(options)
         assert SECRET not in f"{settings!r} {settings} {channel!r} {channel.capabilities!r}"
+
+
+class ConnectedContract(ChannelContract):
+    """What every channel over connections keeps as well. Give `connections`, too."""
+
+    def connections(self) -> int:
+        """How many connections the other side has accepted by now."""
+        raise NotImplementedError
+
+    def test_calls_one_after_the_other_share_a_connection(self, channel: Channel) -> None:
+        for start in range(1, 30, 5):
+            send(channel, messages(5, start=start))
+        assert self.delivered() == 30
+        assert self.connections() == 1
+
+    def test_hundreds_of_calls_of_many_threads_share_as_few_connections_as_it_wants_calls(
+        self, channel: Channel
+    ) -> None:
+        calls = [messages(1, start=number) for number in range(1, 301)]
+        with ThreadPoolExecutor(12) as threads:
+            outcomes = [outcome for (outcome,) in threads.map(channel.send, calls)]
+        assert {type(outcome) for outcome in outcomes} == {Accepted}
+        assert self.delivered() == 300
+        assert 1 <= self.connections() <= channel.capabilities.concurrency

@@ -17,7 +17,7 @@ from holdfast.channel import Accepted, Channel, InDoubt, Outcome, Rejected, Reje
 from holdfast.errors import ChannelUnavailable
 from holdfast.settings import ChannelConfig
 from tests.contract import letters
-from tests.contract.channel_contract import HOSTILE, SECRET, ChannelContract, send
+from tests.contract.channel_contract import HOSTILE, SECRET, ConnectedContract, send
 from tests.contract.letters import message
 from tests.servers.stand_in import Act, Answer, StandIn
 
@@ -27,7 +27,7 @@ FITTING = [text for text in HOSTILE if text not in LONG]
 HTML = b"<html><h1>It works!</h1></html>"
 
 
-class HttpContract(ChannelContract):
+class HttpContract(ConnectedContract):
     """Inherit, and give `settings` (all but base_url, which ends with `path`) and the stand-in.
 
     `address` is one that it takes, `no_addresses` are none to it; `of_unreadable` is what a yes is whose
@@ -43,6 +43,9 @@ class HttpContract(ChannelContract):
     )  # fmt: skip
     of_unreadable: ClassVar[type[Outcome]] = InDoubt
     server: Any
+
+    def connections(self) -> int:
+        return int(self.server.connections)
 
     @pytest.fixture(autouse=True)
     def _addressed(self, monkeypatch: pytest.MonkeyPatch) -> None:

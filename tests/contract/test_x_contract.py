@@ -11,7 +11,7 @@ from holdfast.channel import Accepted, Channel, Poller, Publisher
 from holdfast.errors import ChannelUnavailable
 from holdfast.settings import ChannelConfig
 from tests.contract import letters
-from tests.contract.channel_contract import HOSTILE, SECRET, ChannelContract
+from tests.contract.channel_contract import HOSTILE, SECRET, ConnectedContract
 from tests.contract.letters import messages
 from tests.servers.mastodon_server import MastodonServer
 from tests.servers.x_server import XServer
@@ -19,7 +19,7 @@ from tests.servers.x_server import XServer
 FITTING = [text for text in HOSTILE if len(text) < 5000]
 
 
-class TestXMessages(ChannelContract):
+class TestXMessages(ConnectedContract):
     adapter = "x"
 
     @pytest.fixture
@@ -38,6 +38,9 @@ class TestXMessages(ChannelContract):
 
     def delivered(self) -> int:
         return len(self.server.messages)
+
+    def connections(self) -> int:
+        return self.server.connections
 
     # Two of 5,000 characters in one message are more than X takes.
     @pytest.mark.parametrize("text", FITTING, ids=range(len(FITTING)))

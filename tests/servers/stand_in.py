@@ -58,7 +58,7 @@ class StandIn(ABC):
     """Serves from threads until closed.
 
     `script` is what happens to the first, second … request that writes; None, and whatever comes after its
-    end, is normal. `reading` is the same for requests that read, by GET.
+    end, is normal. `reading` is the same for requests that read, by GET. `connections` are all ever made.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class StandIn(ABC):
         port: int = 0,
     ) -> None:
         self.requests: list[Request] = []
+        self.connections = 0
         self.closing = threading.Event()
         self._script, self._reading = deque(script), deque(reading)
         self._lock = threading.Lock()
@@ -128,6 +129,12 @@ class _HttpServer(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], provider: StandIn) -> None:
         super().__init__(address, _Handler)
         self.provider = provider
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Accepts a connection."""
+        accepted = super().get_request()
+        self.provider.connections += 1
+        return accepted
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that go away are part of the game."""
