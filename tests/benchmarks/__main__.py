@@ -10,6 +10,7 @@ import sys
 from argparse import ArgumentParser
 
 from tests.benchmarks import (
+    adapters,
     answers,
     command_line,
     flow,
@@ -36,6 +37,7 @@ SUBJECTS = {
     "answers": answers,
     "metrics": metrics,
     "rates": rates,
+    "adapters": adapters,
     "command_line": command_line,
 }
 

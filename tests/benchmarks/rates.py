@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import time
 from argparse import ArgumentParser, Namespace
-from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -29,12 +27,11 @@ from tests.benchmarks.databases import Databases, SqliteFiles, postgres_server
 from tests.benchmarks.loops import Enrolled, check_sent, enrolled_shop
 from tests.benchmarks.measuring import Bound
 from tests.benchmarks.projects import RunningClock, hello
-from tests.benchmarks.stamping import Call, Caller, StampedChannels, running_stamps
+from tests.benchmarks.stamping import Call, Caller, StampedChannels, judged, running_stamps
 from tests.benchmarks.workers import at_once
 
 PROCESSES = 2
 LATENCY = 0.05  # seconds, of the provider that messages of the send path go to
-MOST_IN_10_S, MOST_IN_1_S, LEAST_IN_THE_MEAN = 1.02, 1.25, 0.9
 
 
 class _Kind(NamedTuple):
@@ -68,43 +65,20 @@ def run(arguments: Namespace) -> list[Bound]:
 def _measure(databases: Databases, seconds: int) -> list[Bound]:
     bounds = []
     for kind in PACED:
-        bounds += _judge(
-            f"pace, {_named(kind, PROCESSES, databases)}", kind, _paced(kind, databases, seconds)
+        bounds += judged(
+            f"pace, {_named(kind, PROCESSES, databases)}", kind.rate, _paced(kind, databases, seconds)
         )
     for kind in SENT:
         shop = enrolled_shop(databases, int(kind.rate * seconds))
         for processes in (1, PROCESSES):
             came = _sent(kind, shop, processes)
-            bounds += _judge(f"the send path, {_named(kind, processes, databases)}", kind, came)
+            bounds += judged(f"the send path, {_named(kind, processes, databases)}", kind.rate, came)
     return bounds
 
 
 def _named(kind: _Kind, processes: int, databases: Databases) -> str:
     by = "one process" if processes == 1 else f"{processes} processes"
     return f"{kind.title} at {kind.rate:,.0f}/s by {by}, {databases.title}"
-
-
-def _judge(what: str, kind: _Kind, came: list[Call]) -> list[Bound]:
-    moments, so_far = [call.at for call in came], [0, *accumulate(call.messages for call in came)]
-
-    def most_within(seconds: float) -> int:
-        """The most messages in any window of so many seconds, half-open."""
-        ends = (bisect_left(moments, start + seconds) for start in moments)
-        return max(so_far[end] - so_far[first] for first, end in enumerate(ends))
-
-    lasted = moments[-1] - moments[0]
-    print(f"\n{what}: {so_far[-1]:,} messages, {len(came):,} calls, {lasted:.1f} s", flush=True)
-    # What the last call brought belongs to the time after it.
-    return [
-        Bound(f"{what}: any 10 s over the rate", most_within(10) / (10 * kind.rate), MOST_IN_10_S),
-        Bound(f"{what}: any second over the rate", most_within(1) / kind.rate, MOST_IN_1_S),
-        Bound(
-            f"{what}: in the mean over the rate",
-            so_far[-2] / (lasted * kind.rate),
-            LEAST_IN_THE_MEAN,
-            at_least=True,
-        ),
-    ]
 
 
 # --- the pace alone -------------------------------------------------------------------------------

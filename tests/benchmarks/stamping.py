@@ -5,8 +5,10 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from socketserver import BaseRequestHandler, ThreadingTCPServer
@@ -14,7 +16,9 @@ from threading import Thread
 from typing import Any, ClassVar, NamedTuple
 
 from holdfast.channel import Accepted, Capabilities, Channel, ChannelSettings, Message, Outcome, by_count
+from tests.benchmarks.measuring import Bound
 
+MOST_IN_10_S, MOST_IN_1_S, LEAST_IN_THE_MEAN = 1.02, 1.25, 0.9
 _SIZE = 4  # bytes: a call is the number of its messages
 
 
@@ -23,6 +27,27 @@ class Call(NamedTuple):
 
     at: float
     messages: int
+
+
+def judged(what: str, rate: float, came: Sequence[Call], longest: float = 0.0) -> list[Bound]:
+    """What a provider saw of a channel's rate; in the mean, without so many seconds at either end."""
+    moments, so_far = [call.at for call in came], [0, *accumulate(call.messages for call in came)]
+
+    def most_within(seconds: float) -> int:
+        """The most messages in any window of so many seconds, half-open."""
+        ends = (bisect_left(moments, start + seconds) for start in moments)
+        return max(so_far[end] - so_far[first] for first, end in enumerate(ends))
+
+    begin, end = moments[0] + longest, moments[-1] - longest
+    print(f"\n{what}: {so_far[-1]:,} messages, {len(came):,} calls, {end - begin:.1f} s", flush=True)
+    # What the last call brought belongs to the time after it.
+    within = so_far[bisect_left(moments, end)] - so_far[bisect_left(moments, begin)]
+    mean = within / ((end - begin) * rate)
+    return [
+        Bound(f"{what}: any 10 s over the rate", most_within(10) / (10 * rate), MOST_IN_10_S),
+        Bound(f"{what}: any second over the rate", most_within(1) / rate, MOST_IN_1_S),
+        Bound(f"{what}: in the mean over the rate", mean, LEAST_IN_THE_MEAN, at_least=True),
+    ]
 
 
 @contextmanager
