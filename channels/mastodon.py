@@ -107,14 +107,12 @@ class MastodonChannel(OneACall):
 
     # --- posts ----------------------------------------------------------------------------------------
 
-    def publish(self, text: str) -> Outcome:
+    def publish(self, text: str, key: str = "") -> Outcome:
         """Publishes one post. The same text within an hour is the same post, which is answered again."""
         self._require(posts=True)
         if not text.strip():
             return Rejected(RejectReason.CONTENT)
-        call = self._status(text, "public", key=text)
-        answer = call if isinstance(call, Rejected) else self.exchange(call)
-        return self._outcome(answer) if isinstance(answer, Answer) else answer
+        return self.outcome(self._status(text, "public", key=text))
 
     def find_post(self, text: str, since: datetime) -> str | None:
         """The id of the account's own post with this text, published since then."""
@@ -253,7 +251,7 @@ class MastodonChannel(OneACall):
         if isinstance(answer, Answer):
             if answer.status in (200, 404):
                 return answer
-            self._outcome(answer)  # raises where an operator has to act
+            self.outcome_of(answer)  # raises where an operator has to act
         detail = str(answer.status) if isinstance(answer, Answer) else answer.detail
         raise self.unavailable(f"Mastodon does not answer now ({detail})", "it is asked again later")
 

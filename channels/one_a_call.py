@@ -140,7 +140,7 @@ class OneACall(ABC):
     def send(self, batch: Sequence[Message]) -> list[Outcome]:
         """Sends the message in one call."""
         require_fit(self.name, self.capabilities, batch)
-        return [self._send(message) for message in batch]
+        return [self.outcome(self.call(message)) for message in batch]
 
     def lookup(self, keys: Sequence[str], since: datetime) -> dict[str, Outcome]:
         """Nothing, unless the adapter knows better."""
@@ -178,12 +178,13 @@ class OneACall(ABC):
         code = f" ({status})" if status else ""
         return ChannelUnavailable(f"channel {self.name!r}: {what}{code}", hint=hint)
 
-    def _send(self, message: Message) -> Outcome:
-        call = self.call(message)
+    def outcome(self, call: Call | Rejected) -> Outcome:
+        """Makes the call, where there is one: what became of what it sends."""
         answer = call if isinstance(call, Rejected) else self.exchange(call)
-        return self._outcome(answer) if isinstance(answer, Answer) else answer
+        return self.outcome_of(answer) if isinstance(answer, Answer) else answer
 
-    def _outcome(self, answer: Answer) -> Outcome:
+    def outcome_of(self, answer: Answer) -> Outcome:
+        """What the answer means. Raises ChannelUnavailable when an operator has to act."""
         if 200 <= answer.status < 300:
             return self.taken(answer)
         return self.refused(answer) or self._by_status(answer)

@@ -121,7 +121,7 @@ class SandboxChannel:
         self._require_open()
         return {key: Accepted(path.name) if (path := self._path(key)).exists() else Retry() for key in keys}
 
-    def publish(self, text: str) -> Outcome:
+    def publish(self, text: str, key: str = "") -> Outcome:
         """Writes the post, to a file that is named for what it says."""
         self._require_open()
         path = self._post_path(text)

@@ -1,12 +1,13 @@
-"""Webhooks: each message as a JSON document to an address of the team's own, and answers the same way."""
+"""Webhooks: each message, or each post, as a JSON document to an address of the team's own, and answers the
+same way."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -19,11 +20,12 @@ from holdfast.channel import (
     ChannelSettings,
     Message,
     Outcome,
+    PostNumbers,
     Rejected,
     RejectReason,
     Response,
 )
-from holdfast.errors import SettingsError
+from holdfast.errors import ChannelUnavailable, SettingsError
 from holdfast.units import check_web_address
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 _LONGEST_ADDRESS = 1000  # room for a postal address
 _LONGEST_ID = 200
+_ANY_KEY = "0" * 64  # as long as a key gets
 
 # With these the receiver may say in its answer's `reason` why this one message is refused.
 _OF_THE_MESSAGE = frozenset({400, 403, 404, 409, 410, 413, 422})
@@ -57,6 +60,7 @@ class WebhookSettings(OneACallSettings):
     )
     allow_private: bool = Field(False, description="The address may be inside your own network.")
     max_bytes: int = Field(1_000_000, ge=1_000, description="The largest document that the receiver takes.")
+    post: bool = Field(False, description="It publishes posts, and takes no messages.")
 
 
 class WebhookChannel(OneACall):
@@ -82,6 +86,7 @@ class WebhookChannel(OneACall):
             html=settings.kind == "email",
             concurrency=settings.concurrency,
             idempotent=settings.dedupes,
+            posts=settings.post,
         )
 
     def transport(self, context: ssl.SSLContext) -> httpx.BaseTransport | None:
@@ -90,13 +95,16 @@ class WebhookChannel(OneACall):
 
         return None if self.settings.allow_private else PublicTransport(self.name, context)
 
+    def send(self, batch: Sequence[Message]) -> list[Outcome]:
+        """Posts the message in one call."""
+        self._require(posts=False)
+        return super().send(batch)
+
     def call(self, message: Message) -> Call | Rejected:
         """The message as a signed document, in the standard's own form."""
         to = message.to.strip()
         if not to or len(to) > _LONGEST_ADDRESS or not to.isprintable():
             return Rejected(RejectReason.BAD_ADDRESS)
-        # When it was signed, for the receiver: the channel's own moment, as an MTA stamps a letter.
-        at = int(time.time())
         data = {
             "key": message.key,
             "to": to,
@@ -106,17 +114,39 @@ class WebhookChannel(OneACall):
             "text": message.text,
             "headers": message.headers,
         } | ({"html": message.html} if self.capabilities.html else {})
-        document = {
-            "type": "message.send",
-            "timestamp": datetime.fromtimestamp(at, UTC).isoformat(),
-            "data": data,
-        }
-        body = json.dumps(document, ensure_ascii=False).encode(errors="replace")
-        if len(body) > self.settings.max_bytes:
-            return Rejected(RejectReason.TOO_LARGE)
-        signature = standard_webhooks.sign(self.settings.secret, message.key, body, at)
-        headers = {"Content-Type": "application/json", **signature}
-        return Call(self.settings.base_url, content=body, headers=headers)
+        return self._signed("message.send", message.key, data)
+
+    def publish(self, text: str, key: str) -> Outcome:
+        """Hands the post over, under its key."""
+        self._require(posts=True)
+        if not text.strip():
+            return Rejected(RejectReason.CONTENT)
+        data = {"key": key, "kind": self.capabilities.kind, "text": text}
+        return self.outcome(self._signed("post.publish", key, data))
+
+    def find_post(self, text: str, since: datetime) -> str | None:
+        """None where the receiver takes each key once: it may be handed over again. Else nobody can tell."""
+        self._require(posts=True)
+        if self.settings.dedupes:
+            return None
+        raise self.unavailable(
+            "a webhook cannot be asked for its posts",
+            "look whether it is out, then `holdfast settle`; or say `dedupes: true`, if the receiver does",
+        )
+
+    def measure(self, provider_ids: Sequence[str]) -> dict[str, PostNumbers]:
+        """Nothing: the receiver is not asked."""
+        return {}
+
+    @classmethod
+    def problem_with(cls, text: str, settings: WebhookSettings) -> str | None:
+        """Why the receiver would refuse this text, in words; None: it fits."""
+        if not text.strip():
+            return "a post without text"
+        size = len(_document("post.publish", {"key": _ANY_KEY, "kind": settings.kind, "text": text}, 0))
+        if size > settings.max_bytes:
+            return f"the post's document is {size} bytes long; max_bytes allows {settings.max_bytes}"
+        return None
 
     def taken(self, answer: Answer) -> Outcome:
         """Accepted, whatever the answer says; with its `id`, where it has one."""
@@ -143,3 +173,23 @@ class WebhookChannel(OneACall):
     def parse(self, body: bytes) -> list[Response]:
         """The responses in a JSON list of events; see docs/channels.md for an event's fields."""
         return standard_webhooks.parse(body)
+
+    def _signed(self, type_: str, key: str, data: Mapping[str, Any]) -> Call | Rejected:
+        # When it was signed, for the receiver: the channel's own moment, as an MTA stamps a letter.
+        at = int(time.time())
+        body = _document(type_, data, at)
+        if len(body) > self.settings.max_bytes:
+            return Rejected(RejectReason.TOO_LARGE)
+        signature = standard_webhooks.sign(self.settings.secret, key, body, at)
+        headers = {"Content-Type": "application/json", **signature}
+        return Call(self.settings.base_url, content=body, headers=headers)
+
+    def _require(self, *, posts: bool) -> None:
+        if posts != self.capabilities.posts:
+            does = "publishes posts" if self.capabilities.posts else "sends messages"
+            raise ChannelUnavailable(f"channel {self.name!r} {does}, and nothing else", hint="see its `post`")
+
+
+def _document(type_: str, data: Mapping[str, Any], at: int) -> bytes:
+    document = {"type": type_, "timestamp": datetime.fromtimestamp(at, UTC).isoformat(), "data": data}
+    return json.dumps(document, ensure_ascii=False).encode(errors="replace")

@@ -102,7 +102,7 @@ class XChannel:
 
     # --- posts ----------------------------------------------------------------------------------------
 
-    def publish(self, text: str) -> Outcome:
+    def publish(self, text: str, key: str = "") -> Outcome:
         """Publishes one post."""
         self._require(posts=True)
         if self.problem_with(text, self.settings):

@@ -356,9 +356,10 @@ DUPLICATE = "duplicate"
 class Publisher(Protocol):
     """A channel that publishes posts. Asking it raises ChannelUnavailable where it cannot answer."""
 
-    def publish(self, text: str) -> Outcome:
+    def publish(self, text: str, key: str) -> Outcome:
         """Publishes one post; `Accepted.provider_id` is its id. Never repeats a call by itself.
 
+        `key` is our opaque, stable name for it, for networks that take one: the same when it is tried again.
         A repeated text is `Rejected(CONTENT, DUPLICATE)` where the network refuses it.
         """
 

@@ -2,8 +2,9 @@
 
 A token is `<message id>.<signature>`, or `<message id>-<day>.<signature>` where it ends with a day (counted
 from 1970, UTC). The purpose is part of the signature, so that a token made for one use cannot be used for
-another. Tokens hold no personal data. A link token is `<address, base64>.<signature>`: it is of no customer,
-and says that the address is one that this project's own templates lead to.
+another. A post's key is the token of the post's own id. Tokens hold no personal data. A link token is
+`<address, base64>.<signature>`: it is of no customer, and says that the address is one that this project's
+own templates lead to.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from itsdangerous import Signer as _Signer
 
 from holdfast.errors import HoldfastError
 
-Purpose = Literal["unsubscribe", "preferences", "message", "track"]
+Purpose = Literal["unsubscribe", "preferences", "message", "track", "post"]
 
 _FIRST_DAY = date(1970, 1, 1).toordinal()
 # What the address of a link is signed for; no token of a message has it.

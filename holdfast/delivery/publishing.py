@@ -95,7 +95,7 @@ def _publish(ws: Workspace, campaign: Campaign, post: Post, owner: str, clock: C
         return settled.state
 
     try:
-        outcome = publisher.publish(text)
+        outcome = publisher.publish(text, ws.signer.sign("post", post.id))
     except ChannelUnavailable:
         settle(_again(post))
         raise

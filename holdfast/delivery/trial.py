@@ -79,13 +79,17 @@ def publish_test(ws: Workspace, name: str, step: str, channel: str | None) -> Te
     chosen = pick("channel", channel, enabled)
     text = post_text(ws.library, campaign, post, ws.channels.describe(chosen).kind)
     # Marked, it is another text than the campaign's post, which a network would refuse as a repetition.
-    return Tested(chosen, publisher_of(ws, chosen).publish(f"{MARK} {text}"))
+    return Tested(chosen, publisher_of(ws, chosen).publish(f"{MARK} {text}", _key_of_a_test()))
 
 
 def _marked(message: Message, kind: str) -> Message:
     """The message as a test: told by its subject, or by its text where there is none. It names nobody."""
-    test = replace(message, key=f"test-{token_hex(12)}", to_name="")
+    test = replace(message, key=_key_of_a_test(), to_name="")
     if message.subject or kind == "email":
         return replace(test, subject=f"{MARK} {message.subject}")
     first, *rest = message.skeleton.text
     return replace(test, skeleton=replace(message.skeleton, text=(f"{MARK} {first}", *rest)))
+
+
+def _key_of_a_test() -> str:
+    return f"test-{token_hex(12)}"

@@ -39,7 +39,7 @@ class ScriptedPublisher:
     def describe(cls, settings: object) -> Capabilities:
         return cls.capabilities
 
-    def publish(self, text: str) -> Outcome:
+    def publish(self, text: str, key: str) -> Outcome:
         with self._lock:
             self.calls.append(text)
         outcome = self.script(text)

@@ -58,7 +58,7 @@ class Answering(ScriptedChannel):
         self.asked.append(cursor)
         return Polled(self.news, f"after {cursor or 'the start'}")
 
-    def publish(self, text: str) -> Outcome:
+    def publish(self, text: str, key: str = "") -> Outcome:
         return InDoubt()
 
     def find_post(self, text: str, since: datetime) -> str | None:

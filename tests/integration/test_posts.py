@@ -7,11 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import select, update
 
+from channels.webhook import WebhookChannel, WebhookSettings
 from holdfast.channel import DUPLICATE, Accepted, InDoubt, Outcome, Rejected, RejectReason, Retry
 from holdfast.delivery import (
     PublishResult,
@@ -30,6 +32,8 @@ from holdfast.store.posts import reclaim_posts
 from holdfast.tables import campaign_versions, from_microseconds, posts
 from tests.fakes.scripted_publisher import ScriptedPublisher
 from tests.integration.conftest import NOW, Bench
+from tests.servers.stand_in import Act
+from tests.servers.webhook_server import WebhookServer
 
 SEND = {"id": "first", "channels": ["sms"], "template": "note"}
 SHOUT = {"id": "shout", "post": ["wall"], "template": "shout", "coupon": "BACK"}
@@ -327,6 +331,33 @@ def test_refused_as_a_repeat_after_a_doubt_it_was_published_then(
     assert publish(bench) == PublishResult(accepted=1)
     (row,) = rows(bench)
     assert (row.state, row.provider_id) == ("accepted", "post0" if can_be_asked else None)
+
+
+@pytest.mark.parametrize("dedupes", [True, False])
+def test_a_post_by_webhook_in_doubt_is_tried_again_under_its_key_only_where_a_key_is_taken_once(
+    bench: Bench, wall: ScriptedPublisher, dedupes: bool
+) -> None:
+    with WebhookServer([Act.TAKE_AND_DROP], key=b"s3cret") as server:
+        channel = WebhookChannel(
+            "wall",
+            WebhookSettings(
+                base_url=server.url,
+                kind="x",
+                post=True,
+                secret=SecretStr("s3cret"),
+                allow_private=True,
+                dedupes=dedupes,
+            ),
+        )
+        bench.channels["wall"] = cast(Any, channel)
+        start(bench)
+        assert publish(bench) == PublishResult(in_doubt=1)
+        bench.clock.advance(minutes=5)
+        assert settle(bench.ws, "hello", bench.clock.now).settled == dedupes
+        assert publish(bench) == PublishResult(accepted=int(dedupes))
+        channel.close()
+    assert states(bench) == [("accepted", None) if dedupes else ("in_doubt", "no_answer")]
+    assert len({request.headers["webhook-id"] for request in server.requests}) == len(server.messages) == 1
 
 
 # --- several workers ----------------------------------------------------------------------------------

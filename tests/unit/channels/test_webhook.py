@@ -20,6 +20,7 @@ from holdfast.channel import (
     Rejected,
     RejectReason,
     ResponseKind,
+    Retry,
 )
 from holdfast.errors import AnswerRefused, ChannelUnavailable, SettingsError
 from holdfast.settings import ChannelConfig
@@ -184,6 +185,72 @@ def test_a_document_is_as_large_as_the_receiver_takes_and_no_larger(character: s
         sent = [message(2, plain=(fits, "")), message(3, plain=(fits + character, ""))]
         outcomes = [channel.send([each])[0] for each in sent]
         assert outcomes == [Accepted(f"crm-{sent[0].key}"), Rejected(RejectReason.TOO_LARGE)]
+
+
+# --- posts --------------------------------------------------------------------------------------------
+
+
+def test_a_post_is_a_signed_document_under_its_key() -> None:
+    with webhook(kind="linkedin", post=True) as (server, channel):
+        assert channel.publish("Tea & cake", "17.abc") == Accepted("crm-17.abc")
+        assert server.requests[0].headers["webhook-id"] == "17.abc"
+        document = json.loads(server.requests[0].body)
+        del document["timestamp"]
+        data = {"key": "17.abc", "kind": "linkedin", "text": "Tea & cake"}
+        assert document == {"type": "post.publish", "data": data}
+
+
+def test_a_post_that_is_tried_again_is_out_once_and_the_same_text_later_is_another() -> None:
+    with webhook(Act.TAKE_AND_DROP, post=True, dedupes=True) as (server, channel):
+        assert isinstance(channel.publish("Hello", "17.abc"), InDoubt)
+        assert channel.find_post("Hello", NOW) is None  # so it may be handed over again
+        assert channel.publish("Hello", "17.abc") == Accepted("crm-17.abc")
+        assert list(server.messages) == ["17.abc"]
+        channel.publish("Hello", "18.abc")
+        assert list(server.messages) == ["17.abc", "18.abc"]
+
+
+def test_nobody_can_tell_what_became_of_a_post_where_the_receiver_does_not_say_so() -> None:
+    with webhook(post=True) as (server, channel):
+        with pytest.raises(ChannelUnavailable, match="cannot be asked for its posts") as why:
+            channel.find_post("Hello", NOW)
+        assert "dedupes: true" in why.value.hint
+        assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (Answer(422, {"reason": "content"}), Rejected(RejectReason.CONTENT, "422")),
+        (Answer(413), Rejected(RejectReason.TOO_LARGE, "413")),
+        (Answer(429, None, {"Retry-After": "7"}), Retry(timedelta(seconds=7), "429")),
+        (Answer(500), InDoubt("500")),
+    ],
+)
+def test_what_an_answer_means_to_a_post_it_means_to_a_message(answer: Answer, outcome: Outcome) -> None:
+    with webhook(answer, post=True) as (_, channel):
+        assert channel.publish("Hello", "17.abc") == outcome
+
+
+def test_a_post_that_does_not_fit_is_told_before_it_goes_and_does_not_go() -> None:
+    with webhook(post=True, max_bytes=1_000) as (server, channel):
+        fits = "字" * 200
+        assert channel.problem_with(fits, channel.settings) is None
+        assert isinstance(channel.publish(fits, "17.abc"), Accepted)
+        problem = channel.problem_with(fits * 2, channel.settings)
+        assert problem is not None
+        assert "max_bytes allows 1000" in problem
+        assert channel.publish(fits * 2, "18.abc") == Rejected(RejectReason.TOO_LARGE)
+        assert channel.problem_with(" ", channel.settings) == "a post without text"
+        assert channel.publish(" ", "19.abc") == Rejected(RejectReason.CONTENT)
+        assert list(server.messages) == ["17.abc"]
+
+
+def test_it_publishes_or_sends_and_not_both() -> None:
+    with webhook() as (server, channel):
+        with pytest.raises(ChannelUnavailable, match="sends messages, and nothing else"):
+            channel.publish("Hello", "17.abc")
+        assert server.requests == []
 
 
 # --- what the receiver answers ------------------------------------------------------------------------
