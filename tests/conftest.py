@@ -15,10 +15,35 @@ from sqlalchemy import text
 
 from holdfast.store.database import Database
 from holdfast.tables import metadata
+from tests.servers import by_others
 
 # A deadline would make a busy machine a failure. The gate judges a change by the same examples each time.
 settings.register_profile("holdfast", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("holdfast")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Names the marker of tests against what others made."""
+    config.addinivalue_line("markers", "stand_in(name): runs against this one of tests/servers/by_others.py")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What a test runs against goes along with its report, from the process where it ran."""
+    item.user_properties += [("stand-in", marker.args[0]) for marker in item.iter_markers("stand_in")]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says which of the stand-ins that others made the contract suite ran against."""
+    reports = [report for some in terminalreporter.stats.values() for report in some]
+    called = [report for report in reports if isinstance(report, pytest.TestReport) and report.when == "call"]
+    if not any(report.nodeid.startswith("tests/contract/") for report in called):
+        return
+    ran = {value for report in called for name, value in report.user_properties if name == "stand-in"}
+    absent = [name for name in by_others.NAMES if not by_others.is_here(name)]
+    terminalreporter.section("stand-ins that others made")
+    terminalreporter.line(f"ran: {', '.join(sorted(ran)) or 'none'}")
+    if absent:
+        terminalreporter.line(f"not here: {', '.join(absent)} (`make prism` installs them)")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
