@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import stat
 import threading
 from collections.abc import Callable
@@ -506,6 +507,27 @@ def test_every_problem_of_a_header_is_told_before_anything_is_written(
         "    order_id,customerid,total,ordered_at,TOTAL,\n"
         "                                         ^"
     )
+
+
+def test_an_address_of_any_kind_has_a_column(run: Import, database: Database) -> None:
+    report = run("customers", 'customer_id,address.letter\nC1,"1 High St, Berlin"\nC2,"a\nb"\nC3,\n')
+    assert (report.kept, report.rejected) == (2, 1)
+    assert every(database, addresses.c.kind, addresses.c.address) == [("letter", "1 High St, Berlin")]
+
+
+@pytest.mark.parametrize(
+    ("column", "what"),
+    [
+        ("address.", "column 'address.' is not an address; expected address.KIND"),
+        ("Address.email", "column 'Address.email' is not how this address is called; expected email"),
+        ("address.sms", "column 'address.sms' is not how this address is called; expected phone"),
+    ],
+)
+def test_an_address_column_that_says_no_kind_or_a_known_one_is_a_problem(
+    run: Import, column: str, what: str
+) -> None:
+    with pytest.raises(ProblemsFound, match=re.escape(f"1:13: {what}")):
+        run("customers", f"customer_id,{column}\nC1,a@b.example\n")
 
 
 def test_a_consent_column_that_says_no_kind_is_a_problem(run: Import) -> None:

@@ -55,6 +55,7 @@ ADDRESS_KINDS = {
 COLUMNS = (*REQUIRED, *PROFILE, *ADDRESS_KINDS)
 
 _CONSENT = re.compile(r"consent\.([a-z][a-z0-9_]*)(?:\.(marketing|transactional))?")
+_ADDRESS = re.compile(r"address\.([a-z][a-z0-9_]*)")
 _EVIDENCE = "import "
 
 _staged = staging_table(
@@ -103,6 +104,8 @@ class CustomerRows:
         for place, name in enumerate(header.names):
             if name in ADDRESS_KINDS:
                 self._addresses.append((place, name, ADDRESS_KINDS[name]))
+            elif name.lower().startswith("address."):
+                self._addresses.append((place, name, _address_kind(header, name)))
             elif name.lower().startswith("consent."):
                 self._consents.append((place, name, *_consent(header, name)))
             elif name not in COLUMNS and name not in REJECT_COLUMNS:
@@ -200,6 +203,18 @@ class CustomerRows:
         )
         names = [column.name for column in values.selected_columns]
         return rows_written(connection, insert(consents).from_select(names, values))
+
+
+def _address_kind(header: Header, name: str) -> str:
+    """The kind of an address column: `address.letter`. What has a column of its own has no other."""
+    match = _ADDRESS.fullmatch(name.lower())
+    if match is None:
+        raise header.problem(f"column {name!r} is not an address", name=name, expected="address.KIND")
+    own = [column for column, kind in ADDRESS_KINDS.items() if match[1] in (column, kind)]
+    if own:
+        what = f"column {name!r} is not how this address is called"
+        raise header.problem(what, name=name, expected=own[0])
+    return match[1]
 
 
 def _consent(header: Header, name: str) -> tuple[str, str]:

@@ -28,7 +28,9 @@ _EMAIL = re.compile(
     r'[^@\s<>,;:"()\x00-\x1f\x7f]+@[^@\s<>,;:"()\x00-\x1f\x7f.]+(\.[^@\s<>,;:"()\x00-\x1f\x7f.]+)+'
 )
 _PHONE = re.compile(r"\+?[0-9]{5,15}")
+_HANDLED = ("telegram", "x", "messenger", "mastodon")
 _HANDLE = re.compile(r"[^\s\x00-\x1f\x7f]{1,320}")
+_LONGEST_ADDRESS = 1000  # of a kind that only its channel knows, as a street and a town
 _LANGUAGE_TAG = re.compile(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z]{4}))?(?:[-_]([A-Za-z]{2}|[0-9]{3}))?")
 _AMOUNT = re.compile(r"([0-9]{1,13})(?:\.([0-9]+))?")
 _NEGATIVE = re.compile(r"[-\N{MINUS SIGN}(]\s*[0-9]")
@@ -188,12 +190,14 @@ def address(column: str, kind: str, text: str) -> str | None:
     if not text:
         return None
     if kind == "email":
-        valid = len(text) <= 254 and _EMAIL.fullmatch(text)
+        is_valid = len(text) <= 254 and _EMAIL.fullmatch(text) is not None
     elif kind in ("sms", "whatsapp"):
-        valid = _PHONE.fullmatch(phone_number(text))
+        is_valid = _PHONE.fullmatch(phone_number(text)) is not None
+    elif kind in _HANDLED:
+        is_valid = _HANDLE.fullmatch(text) is not None
     else:
-        valid = _HANDLE.fullmatch(text)
-    if not valid:
+        is_valid = len(text) <= _LONGEST_ADDRESS and text.isprintable()
+    if not is_valid:
         raise Rejected(f"{column}: not an address of this kind")
     return text
 

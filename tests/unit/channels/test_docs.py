@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import get_args
 
@@ -9,10 +10,12 @@ import pytest
 from pydantic import BaseModel
 
 from channels import adapter
+from holdfast import channel as port
 from holdfast.channel import RejectReason
 from tests.contract import example_channel
 
-DOCS = (Path(__file__).parents[3] / "docs" / "channels.md").read_text(encoding="utf-8")
+FOLDER = Path(__file__).parents[3] / "docs"
+DOCS = (FOLDER / "channels.md").read_text(encoding="utf-8")
 
 
 def settings(model: type[BaseModel], path: str = "") -> Iterator[str]:
@@ -51,4 +54,22 @@ def test_every_reason_a_provider_can_give_is_documented() -> None:
 
 
 def test_the_example_is_the_one_that_the_contract_suite_runs() -> None:
-    assert Path(example_channel.__file__).read_text(encoding="utf-8") in DOCS
+    page = (FOLDER / "writing-a-channel.md").read_text(encoding="utf-8")
+    example = Path(example_channel.__file__).read_text(encoding="utf-8")
+    assert f"```python\n{example}```" in page
+    assert len(example.splitlines()) <= 60
+
+
+def test_every_member_and_protocol_of_the_port_is_in_the_page_on_writing_one() -> None:
+    page = (FOLDER / "writing-a-channel.md").read_text(encoding="utf-8")
+    ways_back = (
+        port.Receiver,
+        port.Condenser,
+        port.Announcer,
+        port.Challenger,
+        port.Poller,
+        port.Publisher,
+    )
+    methods = [name for each in ways_back for name in vars(each) if not name.startswith("_")]
+    words = [*methods, *(field.name for field in fields(port.Capabilities)), *(w.__name__ for w in ways_back)]
+    assert [word for word in words if not re.search(rf"`{word}\b", page)] == []
