@@ -19,6 +19,10 @@ from holdfast.errors import ChannelUnavailable
 # What goes wrong before a request has left.
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
 
+# Of a few connections the least used wait longer than httpx's 5 seconds for their next call. One that the
+# provider has closed in the meantime is noticed before it is used.
+KEPT = httpx.Limits(keepalive_expiry=30)
+
 
 class Connections:
     """The connections to one provider; `concurrency` of them at most. Shared between threads."""
@@ -54,6 +58,7 @@ class Connections:
                     auth=auth,
                     timeout=timeout.total_seconds(),
                     verify=context,
+                    limits=KEPT,
                     transport=transport(context),
                 )
             )

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import httpx
 
+from channels.http_connections import KEPT
 from holdfast.errors import ChannelUnavailable
 
 # Where Azure and Oracle's cloud tell machines about themselves; Python 3.11 takes both for global. What other
@@ -51,7 +52,7 @@ class PublicTransport(httpx.HTTPTransport):
         is_allowed: Callable[[str], bool] = is_public,
     ) -> None:
         """`name` is the channel's, for errors."""
-        super().__init__(verify=context, trust_env=False)
+        super().__init__(verify=context, trust_env=False, limits=KEPT)
         self._name, self._resolve, self._is_allowed = name, resolve, is_allowed
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
