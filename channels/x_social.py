@@ -185,7 +185,7 @@ class XChannel:
 
     def _learn_ids(self, handles: set[str]) -> Retry | None:
         """Asks X for the ids of the handles that are not known yet; Retry: it would not say now."""
-        unknown = sorted(handles - self._ids.keys())
+        unknown = sorted(handle for handle in handles if handle not in self._ids)
         if not unknown:
             return None
         answer = self._connection.exchange("get_users", usernames=unknown)

@@ -23,8 +23,8 @@ NAMES = ("prism sendgrid", "prism telegram", "prism twilio", "prism x", "maildev
 
 def is_here(name: str) -> bool:
     """Whether it can run on this machine."""
-    needs = {"maildev": ["npm"], "wiremock": ["npm", "java"]}.get(name, ["npm"])
-    return (FOLDER / ".installed").exists() and all(map(shutil.which, needs))
+    needs = "java" if name == "wiremock" else "node"
+    return (FOLDER / ".installed").exists() and shutil.which(needs) is not None
 
 
 @contextmanager
@@ -77,9 +77,11 @@ def _running(command: Sequence[str], when_it_says: str) -> Iterator[None]:
         # What it says from now on is read, or a full pipe would stop it.
         reader = Thread(target=server.stdout.read)
         reader.start()
-        yield
-        server.terminate()
-        reader.join()
+        try:
+            yield
+        finally:
+            server.terminate()
+            reader.join()
 
 
 def _program(name: str) -> str:
