@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 from holdfast.channel import ResponseKind
 
-# What Twilio takes by default, and North America's networks ask for (CTIA, Messaging Principles). Its YES is
-# left out: it is an answer to anything.
-_STOP = frozenset({"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "OPTOUT", "REVOKE"})
-_START = frozenset({"START", "UNSTOP"})
+# An Arabic keyboard and a Persian one write the same letter by two characters; hamzas are often left out.
+_ONE_SPELLING = str.maketrans("كيىأإآ", "کییااا", "\u200c\u200e\u200f\u0640")
+_AROUND = " .!?,;:\"'«»“”„‚‘’؟،"
+
+
+def _folded(text: str) -> str:
+    # NFKC: phones write wide letters, and old ones Arabic in forms of presentation.
+    plain = unicodedata.normalize("NFKC", text).translate(_ONE_SPELLING)
+    return " ".join(plain.split()).strip(_AROUND).casefold()
+
+
+# What Twilio takes by default, and North America's networks ask for (CTIA, Messaging Principles), then the same
+# in the other languages that pages for customers are in. Twilio's YES is left out: it is an answer to anything.
+STOP_WORDS = (
+    *("stop", "stopall", "unsubscribe", "cancel", "end", "quit", "optout", "revoke"),
+    *("stop all", "opt out", "opt-out", "unsubscribe me", "please stop", "stop please"),
+    *("stopp", "abmelden", "abbestellen"),
+    *("إلغاء الاشتراك", "إلغاء", "إيقاف", "توقف"),
+    *("لغو اشتراک", "لغو عضویت", "لغو"),
+)
+_STOP = frozenset(map(_folded, STOP_WORDS))
+_START = frozenset({"start", "unstop"})
+_LONGEST = 100
 
 
 def meant_by(text: str) -> ResponseKind:
     """What a person asks for with a message that is one of these words alone; REPLIED for any other."""
-    word = text.strip(" \t\r\n\u00a0.!\"'").upper()
-    if word in _STOP:
+    said = _folded(text) if len(text) <= _LONGEST else ""
+    if said in _STOP:
         return ResponseKind.UNSUBSCRIBED
-    return ResponseKind.RESUBSCRIBED if word in _START else ResponseKind.REPLIED
+    return ResponseKind.RESUBSCRIBED if said in _START else ResponseKind.REPLIED

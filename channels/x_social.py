@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
+from channels.opt_out_words import meant_by
 from channels.one_a_call import sendable
 from channels.x_text import LONGEST_POST, same_post, weighted_length
 from holdfast.channel import (
@@ -229,14 +230,14 @@ class XChannel:
     def _response(self, item: Mapping[str, Any]) -> Response:
         references = item.get("referenced_tweets") or ()
         replied_to = (str(each.get("id")) for each in references if each.get("type") == "replied_to")
-        is_mention = self.capabilities.posts
+        is_mention, text = self.capabilities.posts, str(item.get("text", ""))
         return Response(
-            kind=ResponseKind.MENTIONED if is_mention else ResponseKind.REPLIED,
+            kind=ResponseKind.MENTIONED if is_mention else meant_by(text),
             event_id=str(item["id"]),
             occurred_at=datetime.fromisoformat(str(item["created_at"])),
             provider_id=next(replied_to, ""),
             address=str(item["author_id" if is_mention else "sender_id"]),
-            text=str(item.get("text", "")),
+            text=text,
         )
 
     def _pages(

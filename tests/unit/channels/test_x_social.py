@@ -317,6 +317,24 @@ def test_direct_messages_are_replies_of_who_wrote_them() -> None:
         assert (polled.cursor, list(channel.poll(polled.cursor).responses)) == (id_, [])
 
 
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("STOP", ResponseKind.UNSUBSCRIBED),
+        ("Abmelden!", ResponseKind.UNSUBSCRIBED),
+        ("start", ResponseKind.RESUBSCRIBED),
+        ("Where does it stop?", ResponseKind.REPLIED),
+    ],
+)
+def test_one_word_ends_the_direct_messages(said: str, kind: ResponseKind) -> None:
+    with x(kind="message") as (server, channel):
+        cursor = channel.poll("").cursor
+        channel.send([message(1, to="12")])
+        server.message("12", said)
+        [response] = channel.poll(cursor).responses
+        assert (response.kind, response.address, response.text) == (kind, "12", said)
+
+
 @pytest.mark.parametrize("kind", ["post", "message"])
 @pytest.mark.parametrize(
     "act", [Answer(429), Answer(401), Act.DROP, Act.BABBLE, Answer(200, {"data": [{"id": "5"}]})]
