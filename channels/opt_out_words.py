@@ -17,8 +17,9 @@ def _folded(text: str) -> str:
     return " ".join(plain.split()).strip(_AROUND).casefold()
 
 
-# What Twilio takes by default, and North America's networks ask for (CTIA, Messaging Principles), then the same
-# in the other languages that pages for customers are in. Twilio's YES is left out: it is an answer to anything.
+# What Twilio takes by default, and North America's networks ask for (CTIA, Messaging Principles), then the
+# same in the other languages that pages for customers are in. Twilio's YES is left out: it is an answer to
+# anything.
 STOP_WORDS = (
     *("stop", "stopall", "unsubscribe", "cancel", "end", "quit", "optout", "revoke"),
     *("stop all", "opt out", "opt-out", "unsubscribe me", "please stop", "stop please"),

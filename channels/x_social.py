@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
-from channels.opt_out_words import meant_by
 from channels.one_a_call import sendable
+from channels.opt_out_words import meant_by
 from channels.x_text import LONGEST_POST, same_post, weighted_length
 from holdfast.channel import (
     Accepted,

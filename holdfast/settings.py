@@ -89,6 +89,9 @@ class SendPolicy(_Part):
     rate: Rate | None = Field(
         None, description="The most messages a time, like 600/min; the channel's own rate holds beside it."
     )
+    prefer: Literal["step", "customer"] | None = Field(
+        None, description="Whose order a step's channels are tried in: the step's own, or each customer's."
+    )
 
 
 class StopIf(_Part):

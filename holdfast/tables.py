@@ -101,6 +101,9 @@ customers = Table(
     Column("city", Text),
     Column("birthday", Date),
     Column("attributes", Json, nullable=False, server_default=text("'{}'")),
+    # The kind of channel that they chose; and what an import said of it last, to tell what it only repeats.
+    Column("preferred_kind", Text),
+    Column("imported_preference", Text),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
 )
@@ -118,7 +121,8 @@ addresses = Table(
     sqlite_with_rowid=False,
 )
 
-# Append-only: the latest row up to a moment says what is permitted at that moment.
+# Append-only: the latest row up to a moment says what is permitted at that moment. `pending`: a yes that is
+# none until the customer confirms it, which is a row of its own.
 consents = Table(
     "consents",
     metadata,
@@ -129,6 +133,7 @@ consents = Table(
     Column("granted", Boolean, nullable=False),
     Column("evidence", Text, nullable=False),
     Column("recorded_at", UtcTime, nullable=False),
+    Column("pending", Boolean, nullable=False, server_default=text("false")),
     _one_of("purpose", ("marketing", "transactional"), "purpose"),
     Index("ix_consents_latest", "customer_id", "kind", "purpose", "recorded_at", "id", "granted"),
 )
@@ -309,6 +314,8 @@ messages = Table(
     Column("kind", Text, nullable=False),
     Column("purpose", Text, nullable=False),
     Column("variant", Text),
+    # Why this channel: `chosen` by the customer, or `answered` on most; none: it is the step's order.
+    Column("preference", Text),
     Column("state", Text, nullable=False),
     Column("reason", Text),
     # Not before due_at; not at or after closes_at (the end of the window it was planned for).

@@ -232,10 +232,18 @@ def _print_why(told: Why) -> None:
         for message in decision.messages:
             because = f" ({_words(message.reason)})" if message.reason else ""
             when = f", {message.at:%Y-%m-%d %H:%M} UTC" if message.at else ""
-            typer.echo(f"  {message.step} by {message.channel}: {message.state}{because}{when}")
+            why = _PREFERENCES.get(message.preference or "", "")
+            typer.echo(f"  {message.step} by {message.channel}{why}: {message.state}{because}{when}")
     typer.echo("\nthe campaign's rule, for this customer:")
     for part in told.rule:
         typer.echo(f"  {'yes' if part.matched else 'no ':3} {'  ' * part.depth}{part.words}")
+
+
+# Why it is this channel, where the customer's own order counts.
+_PREFERENCES = {
+    "chosen": ", which the customer chose",
+    "answered": ", which the customer answers on most",
+}
 
 
 def _words(reason: str | None) -> str:

@@ -20,7 +20,7 @@ from holdfast.content.library import Library
 from holdfast.errors import RunError
 from holdfast.mistakes import closest
 from holdfast.settings import Guard, Project, SendPolicy, StopIf
-from holdfast.store.contact import Route
+from holdfast.store.contact import Fallback, Route
 from holdfast.store.database import Database
 from holdfast.store.history import Bestsellers, load_bestsellers
 from holdfast.store.planning import EntryPlan, StepPlan
@@ -93,6 +93,10 @@ class Workspace:
                 hint=f"known are: {', '.join(sorted(self.sources)) or 'none'}",
             ) from None
 
+    def campaigns(self) -> list[Campaign]:
+        """All of the project's campaigns."""
+        return [source.campaign for source in self.sources.values()]
+
     def channel(self, name: str) -> Channel:
         """The channel, opened at its first use and shared from then on."""
         with self._lock:
@@ -130,14 +134,22 @@ class Workspace:
         )
         return f"a rehearsal by {', '.join(names)}: nothing is delivered there" if names else ""
 
-    def fallbacks(self, campaign: Campaign, channel: str) -> dict[str, tuple[Route, ...]]:
-        """By step, the routes that come after the channel: where a message goes that is rejected there."""
+    def fallbacks(self, campaign: Campaign, channel: str) -> dict[str, Fallback]:
+        """By step, where a message goes that is rejected on the channel: by the step's order to the channels
+        after it, by the customer's to any other."""
+        by_preference = self.prefers_customer(campaign)
         found = {}
         for step in campaign.sends:
             routes = self.routes(step)
             names = [route.channel for route in routes]
-            found[step.id] = routes[names.index(channel) + 1 :] if channel in names else ()
+            place = names.index(channel) if channel in names else len(names)
+            before = routes[:place] if by_preference and channel in names else ()
+            found[step.id] = Fallback((*before, *routes[place + 1 :]), by_preference)
         return found
+
+    def prefers_customer(self, campaign: Campaign) -> bool:
+        """Whether each customer's own order of channels goes before that of the campaign's steps."""
+        return self.send_policy(campaign).prefer == "customer"
 
     def doubt_ends_after(self, campaign: Campaign) -> timedelta | None:
         """How long after sending something can be done about a message in doubt; None: it is held.
@@ -167,12 +179,13 @@ class Workspace:
             return self._bestsellers[day]
 
     def send_policy(self, campaign: Campaign) -> SendPolicy:
-        """Window, cap and rate: the campaign's own, else the project's. A transactional one has no cap."""
+        """How to send: the campaign's own policy, else the project's. A transactional one has no cap."""
         own, default = campaign.send or SendPolicy(), self.project.defaults.send
         return SendPolicy(
             window=own.window or default.window,
             cap=(own.cap or default.cap) if campaign.is_marketing else None,
             rate=own.rate or default.rate,
+            prefer=own.prefer or default.prefer,
         )
 
     def guard(self, campaign: Campaign) -> Guard:
@@ -208,6 +221,7 @@ class Workspace:
                 self.project.business.timezone,
                 self.secret,
                 tuple(sorted(kinds)),
+                policy.prefer == "customer",
             )
             for step in campaign.sends
         ]

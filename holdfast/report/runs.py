@@ -160,10 +160,12 @@ def decided_by_hand(ws: Workspace, name: str, latest: int = 10) -> list[decision
 
 @dataclass(frozen=True, slots=True)
 class MessageStatus:
-    """Where one message stands; `at` is when it was sent or is due."""
+    """Where one message stands; `at` is when it was sent or is due. `preference`: why this channel, `chosen`
+    or `answered`; None: by the step's order."""
 
     step: str
     channel: str
+    preference: str | None
     state: str
     reason: str | None
     at: datetime | None

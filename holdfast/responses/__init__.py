@@ -2,7 +2,7 @@
 
 from holdfast.responses.collecting import Collected, Stopped, collect, newly_came_back
 from holdfast.responses.matching import apply
-from holdfast.responses.preferences import Contact, contact_of, set_consents, unsubscribe
+from holdfast.responses.preferences import Contact, contact_of, set_consents, set_preferred, unsubscribe
 from holdfast.store.failures import CameBack
 from holdfast.store.responses import Applied
 
@@ -17,5 +17,6 @@ __all__ = [
     "contact_of",
     "newly_came_back",
     "set_consents",
+    "set_preferred",
     "unsubscribe",
 ]

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from holdfast.channel import ResponseKind
 from holdfast.delivery import Workspace
-from holdfast.store import consents, responses
+from holdfast.store import consents, preferences, responses
 from holdfast.store.responses import Given
 
 
@@ -17,7 +17,8 @@ class Contact:
     """The customer a message was for. `exists` False: there is no such message (any more).
 
     `kind` is the message's ("email"); `kinds` are those the customer has an address of, or permits;
-    `granted` those of them with a consent to marketing.
+    `granted` those of them with a consent to marketing. `preferred` is the kind that they chose to get before
+    others, and `may_prefer` whether any campaign asks for it.
     """
 
     exists: bool = False
@@ -25,6 +26,8 @@ class Contact:
     kind: str = ""
     kinds: tuple[str, ...] = ()
     granted: frozenset[str] = frozenset()
+    preferred: str | None = None
+    may_prefer: bool = False
 
 
 def contact_of(ws: Workspace, message_id: int) -> Contact:
@@ -35,12 +38,16 @@ def contact_of(ws: Workspace, message_id: int) -> Contact:
             return Contact()
         granted = consents.marketing_consents(connection, found.customer_id)
         reachable = consents.reachable_kinds(connection, found.customer_id)
+        preferred = preferences.chosen_by(connection, found.customer_id)
+    kinds = tuple(sorted({*reachable, *(kind for kind, yes in granted.items() if yes)}))
     return Contact(
         exists=True,
         locale=found.locale,
         kind=found.kind,
-        kinds=tuple(sorted({*reachable, *(kind for kind, yes in granted.items() if yes)})),
+        kinds=kinds,
         granted=frozenset(kind for kind, yes in granted.items() if yes),
+        preferred=preferred,
+        may_prefer=len(kinds) > 1 and any(map(ws.prefers_customer, ws.campaigns())),
     )
 
 
@@ -55,6 +62,15 @@ def set_consents(
         found = consents.recipient(connection, message_id)
         if found is not None:
             consents.record(connection, found.customer_id, choices, evidence, now)
+
+
+def set_preferred(ws: Workspace, message_id: int, kind: str | None) -> None:
+    """Writes down which kind the customer of the message likes best; None: no matter which. A message that
+    does not exist changes nothing."""
+    with ws.database.write() as connection:
+        found = consents.recipient(connection, message_id)
+        if found is not None:
+            preferences.choose(connection, found.customer_id, kind)
 
 
 def unsubscribe(

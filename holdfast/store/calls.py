@@ -23,7 +23,6 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
-    exists,
     func,
     insert,
     literal,
@@ -38,8 +37,9 @@ from sqlalchemy.types import TypeEngine
 from holdfast.audience.reasons import Reason
 from holdfast.channel import RejectReason
 from holdfast.settings import Cap
-from holdfast.store.contact import Route, because, first_usable, join_contact, over_cap, why_none
+from holdfast.store.contact import Fallback, Route, because, join_contact, over_cap, why_none
 from holdfast.store.database import Database, packed, rows_of
+from holdfast.store.fallbacks import insert_fallbacks
 from holdfast.store.ledger import UNSETTLED, is_leased_by
 from holdfast.tables import UtcTime, attempts, campaign_versions, messages, runs, to_microseconds
 
@@ -81,7 +81,7 @@ class Ended(NamedTuple):
 class Terms:
     """What the calls of a worker for one run have in common; `owner` has their messages on a lease.
 
-    `fallbacks` has, by step, the routes that come after this one.
+    `fallbacks` has, by step, where a message goes that this one refuses.
     """
 
     run: Run
@@ -89,7 +89,7 @@ class Terms:
     route: Route
     purpose: str
     cap: Cap | None = None
-    fallbacks: Mapping[str, Sequence[Route]] = field(default_factory=dict)
+    fallbacks: Mapping[str, Fallback] = field(default_factory=dict)
 
 
 def write_calls(
@@ -288,8 +288,8 @@ def _end(
     a later call than its own.
     """
     connection.execute(_settlement(database.is_sqlite), {"outcomes": given, "now": now})
-    outcomes = [outcome for _, settled in calls for outcome in settled]
-    insert_fallbacks(connection, database, outcomes, terms.fallbacks, terms.purpose, now)
+    rejected = [outcome.id for _, settled in calls for outcome in settled if outcome.state == "rejected"]
+    insert_fallbacks(connection, database, rejected, terms.fallbacks, terms.purpose, now)
     connection.execute(_counting(), [_counted(call, now) for call in calls])
 
 
@@ -363,52 +363,3 @@ def _counted_as(outcome: Settled) -> str:
     if outcome.is_of_recipient:
         return "recipient"
     return "planned" if outcome.reason == RejectReason.RETRIES_EXHAUSTED.value else outcome.state
-
-
-def insert_fallbacks(
-    connection: Connection,
-    database: Database,
-    outcomes: Sequence[Settled],
-    fallbacks: Mapping[str, Sequence[Route]],
-    purpose: str,
-    now: datetime,
-) -> None:
-    """Plans the next rank for those of the outcomes that are rejected and can be reached on a later route."""
-    rejected = [outcome.id for outcome in outcomes if outcome.state == "rejected"]
-    for step, routes in fallbacks.items():
-        if not rejected or not routes:
-            continue
-        failed, later = messages.alias("failed"), messages.alias("later")
-        source, problems = join_contact(failed, failed.c.customer_id, routes, purpose, now)
-        connection.execute(
-            insert(messages).from_select(
-                ["enrollment_id", "run_id", "customer_id", "step", "rank", "channel", "kind", "purpose",
-                 "variant", "state", "due_at", "closes_at"],
-                select(
-                    failed.c.enrollment_id,
-                    failed.c.run_id,
-                    failed.c.customer_id,
-                    failed.c.step,
-                    failed.c.rank + 1,
-                    first_usable(routes, problems, give="channel"),
-                    first_usable(routes, problems, give="kind"),
-                    failed.c.purpose,
-                    failed.c.variant,
-                    literal("planned"),
-                    literal(now, UtcTime),
-                    failed.c.closes_at,
-                )
-                .select_from(source)
-                .where(
-                    failed.c.id.in_(database.among(rejected)),
-                    failed.c.state == "rejected",
-                    failed.c.step == step,
-                    ~exists().where(
-                        later.c.enrollment_id == failed.c.enrollment_id,
-                        later.c.step == step,
-                        later.c.rank > failed.c.rank,
-                    ),
-                    why_none(routes, problems).is_(None),
-                ),
-            )
-        )  # fmt: skip

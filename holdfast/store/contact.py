@@ -5,7 +5,7 @@ Planning and sending judge by these same expressions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,6 +21,7 @@ from sqlalchemy import (
     false,
     func,
     literal,
+    not_,
     null,
     or_,
     select,
@@ -42,6 +43,15 @@ class Route:
     channel: str
     kind: str
     opt_in: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """Where a message goes next that was refused. `by_preference`: by the customer's own order, and so to any
+    that the customer was not tried on yet; else to the first."""
+
+    routes: tuple[Route, ...]
+    by_preference: bool = False
 
 
 def because(reason: Reason) -> ColumnElement[str]:
@@ -116,13 +126,32 @@ def join_contact(
     return source, problems
 
 
-def first_usable(
-    routes: Sequence[Route], problems: dict[str, ColumnElement[str]], *, give: str
-) -> ColumnElement[str]:
-    """The `channel` or `kind` of the first route that can be used; NULL when none can."""
-    return case(
-        *((problems[route.kind].is_(None), literal(getattr(route, give))) for route in routes), else_=null()
-    )
+Picks = Sequence[tuple[ColumnElement[bool], Route]]
+"""Each route with whether it is the one to take, if none before it is."""
+
+
+def picks(
+    routes: Sequence[Route],
+    usable: Sequence[ColumnElement[bool]],
+    ranks: Mapping[str, ColumnElement[int]] | None = None,
+) -> Picks:
+    """Which of the routes is taken: of those that are usable the one whose kind ranks highest, the first of
+    equals. Without ranks the first."""
+    if not ranks:
+        return list(zip(usable, routes, strict=True))
+    found = []
+    for place, route in enumerate(routes):
+        mine = ranks[route.kind]
+        beats_earlier = (or_(not_(usable[i]), mine > ranks[routes[i].kind]) for i in range(place))
+        later = range(place + 1, len(routes))
+        beats_later = (or_(not_(usable[i]), mine >= ranks[routes[i].kind]) for i in later)
+        found.append((and_(usable[place], *beats_earlier, *beats_later), route))
+    return found
+
+
+def taken(chosen: Picks, give: str) -> ColumnElement[str]:
+    """The `channel` or `kind` of the route that is taken; NULL when none can be."""
+    return case(*((picked, literal(getattr(route, give))) for picked, route in chosen), else_=null())
 
 
 def why_none(routes: Sequence[Route], problems: dict[str, ColumnElement[str]]) -> ColumnElement[str]:

@@ -259,12 +259,20 @@ def enrollments_of(
 
 def messages_of(
     connection: Connection, enrollment_id: int
-) -> list[tuple[str, str, str, str | None, datetime | None]]:
-    """The enrollment's messages in order: (step, channel, state, reason, when it was sent or is due)."""
+) -> list[tuple[str, str, str | None, str, str | None, datetime | None]]:
+    """The enrollment's messages in order: (step, channel, why this one by the customer's preference, state,
+    reason, when it was sent or is due)."""
     m = messages.c
     rows = connection.execute(
-        select(m.step, m.channel, m.state, m.reason, func.coalesce(m.sent_at, m.due_at, type_=UtcTime))
+        select(
+            m.step,
+            m.channel,
+            m.preference,
+            m.state,
+            m.reason,
+            func.coalesce(m.sent_at, m.due_at, type_=UtcTime),
+        )
         .where(m.enrollment_id == enrollment_id)
         .order_by(m.id)
     )
-    return [(step, channel, state, reason, at) for step, channel, state, reason, at in rows]
+    return [tuple(row) for row in rows]

@@ -24,9 +24,10 @@ from sqlalchemy import (
 )
 
 from holdfast.audience.reasons import Reason
-from holdfast.store.calls import Settled, insert_fallbacks
-from holdfast.store.contact import Route
+from holdfast.store.calls import Settled
+from holdfast.store.contact import Fallback
 from holdfast.store.database import Database, database_now
+from holdfast.store.fallbacks import insert_fallbacks
 from holdfast.tables import UtcTime, messages, posts, runs
 
 IS_IN_DOUBT = messages.c.state == literal_column("'in_doubt'")
@@ -94,7 +95,7 @@ def resolve_doubt(
     database: Database,
     doubtful: Sequence[Doubtful],
     outcomes: Sequence[Settled],
-    fallbacks: Mapping[str, Sequence[Route]],
+    fallbacks: Mapping[str, Fallback],
     purpose: str,
     now: datetime,
 ) -> int:
@@ -130,7 +131,8 @@ def resolve_doubt(
                 settled_at=literal(now, UtcTime),
             )
         ).rowcount
-        insert_fallbacks(connection, database, outcomes, fallbacks, purpose, now)
+        rejected = [outcome.id for outcome in outcomes if outcome.state == "rejected"]
+        insert_fallbacks(connection, database, rejected, fallbacks, purpose, now)
     return resolved
 
 

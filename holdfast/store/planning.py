@@ -39,8 +39,9 @@ from holdfast.audience.reasons import Reason
 from holdfast.audience.rules import Rule
 from holdfast.campaign.models import Campaign, Step
 from holdfast.settings import Cap
-from holdfast.store.contact import Route, because, between, first_usable, join_contact, over_cap, why_none
+from holdfast.store.contact import Route, because, between, join_contact, over_cap, picks, taken, why_none
 from holdfast.store.conversions import meets_goal
+from holdfast.store.preferences import ranks, why_taken
 from holdfast.store.segments import RuleContext, compile_filter, compile_rule, draw_expression
 from holdfast.store.staging import stage, staging_table
 from holdfast.tables import (
@@ -79,6 +80,8 @@ class StepPlan:
     secret: bytes
     # Of all the campaign's steps: withdrawing consent for any of them is unsubscribing from it.
     kinds: tuple[str, ...]
+    # The routes are tried in each customer's own order, and in the step's where the customer has none.
+    by_preference: bool = False
 
 
 def entries(plan: EntryPlan, context: RuleContext, at: datetime, low: int, high: int) -> Select[Any]:
@@ -184,6 +187,7 @@ def step_messages(
         profiles, profiles.c.customer_id == customers.c.id
     )
     source, problems = join_contact(source, customers.c.id, plan.routes, campaign.purpose, now)
+    preferred = ranks(plan.routes, customers.c.id, context.as_of) if plan.by_preference else {}
     found = (
         select(
             enrolled.c.enrollment_id,
@@ -195,6 +199,7 @@ def step_messages(
             _condition(step.if_, context).label("matches"),
             over_cap(customers.c.id, plan.cap if campaign.is_marketing else None, now).label("over_cap"),
             *(problem.label(f"problem_{kind}") for kind, problem in problems.items()),
+            *(rank.label(f"rank_{kind}") for kind, rank in preferred.items()),
         )
         .select_from(source)
         .cte("found")
@@ -209,6 +214,8 @@ def step_messages(
         else_=null(),
     )
     first = plan.routes[0]
+    ranked = {kind: found.c[f"rank_{kind}"] for kind in preferred}
+    chosen = picks(plan.routes, [usable[route.kind].is_(None) for route in plan.routes], ranked)
     joined: FromClause = found
     due_at: ColumnElement[Any] = literal(now, UtcTime)
     closes_at: ColumnElement[Any] = cast(null(), UtcTime)
@@ -220,12 +227,11 @@ def step_messages(
         found.c.run_id,
         found.c.customer_id,
         literal(step.id, Text).label("step"),
-        func.coalesce(first_usable(plan.routes, usable, give="channel"), literal(first.channel)).label(
-            "channel"
-        ),
-        func.coalesce(first_usable(plan.routes, usable, give="kind"), literal(first.kind)).label("kind"),
+        func.coalesce(taken(chosen, "channel"), literal(first.channel)).label("channel"),
+        func.coalesce(taken(chosen, "kind"), literal(first.kind)).label("kind"),
         literal(campaign.purpose, Text),
         _variant(plan, found.c.draw).label("variant"),
+        why_taken(chosen, ranked).label("preference"),
         case((reason.is_(None), literal("planned")), else_=literal("skipped")).label("state"),
         reason.label("reason"),
         due_at.label("due_at"),
@@ -242,6 +248,7 @@ MESSAGE_COLUMNS = (
     "kind",
     "purpose",
     "variant",
+    "preference",
     "state",
     "reason",
     "due_at",
@@ -265,6 +272,7 @@ def _reached_end(plan: StepPlan, enrolled: FromClause, now: datetime) -> ColumnE
             consents.c.kind.in_(plan.kinds),
             consents.c.purpose == campaign.purpose,
             consents.c.granted.is_(False),
+            consents.c.pending.is_(False),
             consents.c.recorded_at > enrolled.c.enrolled_at,
             consents.c.recorded_at <= now,
         )

@@ -150,11 +150,15 @@ def routes(ws: Workspace, clock: Callable[[], datetime], pages: Pages) -> APIRou
     @router.post("/p/{token}")
     def save_preferences(token: str, request: Request, form: Form) -> Response:
         message_id = pages.message_of("preferences", token)
-        fields = parse_qs(form.decode("utf-8", "replace"))
+        fields = parse_qs(form.decode("utf-8", "replace"), keep_blank_values=True)
         # Only what the page showed: an unchecked box sends nothing, and neither does one that was not there.
-        shown = {*fields.get("shown", [])}.intersection(responses.contact_of(ws, message_id).kinds)
+        contact = responses.contact_of(ws, message_id)
+        shown = {*fields.get("shown", [])}.intersection(contact.kinds)
         choices = {kind: kind in fields.get("granted", []) for kind in shown}
         responses.set_consents(ws, message_id, choices, "preferences page", clock())
+        preferred = next(iter(fields.get("preferred", [])), None)
+        if contact.may_prefer and preferred in (*contact.kinds, ""):
+            responses.set_preferred(ws, message_id, preferred or None)
         return page_of(request, "preferences", message_id, saved=True)
 
     def page_of(request: Request, page: str, message_id: int, **values: Any) -> Response:

@@ -58,7 +58,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     bench = make_bench(database, shop, clock, root, brand=brand)
     for locale in LANGUAGES:
         shop.customers(1, kinds=("sms", "email", "telegram"), locale=locale)
-    bench.campaign()
+    bench.campaign(send={"prefer": "customer"})
     bench.run()
     messages = {locale: row.id for locale, row in zip(LANGUAGES, bench.messages(), strict=True)}
     with serving(create_app(bench.ws, lambda: datetime.now(UTC))) as url:
@@ -105,6 +105,14 @@ def test_a_customer_unsubscribes_and_chooses_again_by_keyboard_alone(site: Site,
     assert page.get_by_role("status").inner_text() == "Your preferences are saved."
     assert page.get_by_role("checkbox", name="Telegram messages").is_checked() is False
     assert "telegram" not in site.granted()
+
+
+def test_a_customer_chooses_what_they_like_best(site: Site, page: Page) -> None:
+    page.goto(site.link("p", "de"))
+    page.get_by_label("Was ist Ihnen am liebsten?").select_option("Telegram-Nachrichten")
+    page.get_by_role("button", name="Speichern").click()
+    assert page.get_by_label("Was ist Ihnen am liebsten?").input_value() == "telegram"
+    assert contact_of(site.bench.ws, site.messages["de"]).preferred == "telegram"
 
 
 @pytest.mark.parametrize("locale", LANGUAGES)

@@ -387,6 +387,7 @@ def test_why_is_facts_in_json_too(shop: Holdfast, project: Path) -> None:
                     {
                         "step": "first",
                         "channel": "email",
+                        "preference": None,
                         "state": "accepted",
                         "reason": None,
                         "at": sent.isoformat(),

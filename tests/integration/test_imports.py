@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import func, insert, select, text, update
 
 from holdfast.audience.arms import draw_number
 from holdfast.errors import ProblemsFound, StoreError
@@ -99,6 +99,8 @@ def test_a_customer_is_read_with_addresses_consents_and_custom_columns(
         "city": "Köln",
         "birthday": date(1990, 5, 17),
         "attributes": {"tier": "gold", "visits": 12, "vip": True, "score": 0.5},
+        "preferred_kind": None,
+        "imported_preference": None,
         "created_at": NOW,
         "updated_at": NOW,
     }
@@ -400,6 +402,27 @@ def test_other_columns_of_an_event_are_its_properties(
 # --- files --------------------------------------------------------------------------------------------
 
 ORDERS = "order_id,customer_id,ordered_at,total\n"
+
+
+def preferred(database: Database) -> list[tuple[str, str | None]]:
+    return every(database, customers.c.external_id, customers.c.preferred_kind)
+
+
+def test_a_preferred_channel_is_a_kind_and_is_not_repeated_over_the_customers_own_choice(
+    run: Import, database: Database
+) -> None:
+    report = run("customers", "customer_id,preferred_channel\nC1,Phone\nC2,\nC3,telegram\nC4,by pigeon!\n")
+    assert [reason for _, reason in report.refused] == [
+        "preferred_channel: not a kind of channel, like email, phone or telegram"
+    ]
+    assert preferred(database) == [("C1", "sms"), ("C2", None), ("C3", "telegram")]
+    with database.write() as connection:
+        connection.execute(update(customers).values(preferred_kind="email"))
+    run("customers", "customer_id,preferred_channel\nC1,phone\nC2,\nC3,x\n")
+    assert preferred(database) == [("C1", "email"), ("C2", "email"), ("C3", "x")]
+    run("customers", "customer_id,city\nC3,Graz\n")
+    run("customers", "customer_id,preferred_channel\nC1,\n")
+    assert preferred(database) == [("C1", None), ("C2", "email"), ("C3", "x")]
 
 
 def test_the_same_file_twice_changes_nothing(run: Import, database: Database) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Text,
+    case,
     delete,
     func,
     insert,
@@ -29,6 +30,7 @@ from holdfast.audience.arms import draw_number
 from holdfast.store.imports.rows import REJECT_COLUMNS, Header, Row, Written
 from holdfast.store.imports.values import (
     Conventions,
+    Rejected,
     address,
     country_code,
     identifier,
@@ -52,8 +54,10 @@ ADDRESS_KINDS = {
     "messenger": "messenger",
     "mastodon": "mastodon",
 }
-COLUMNS = (*REQUIRED, *PROFILE, *ADDRESS_KINDS)
+PREFERENCE = "preferred_channel"
+COLUMNS = (*REQUIRED, *PROFILE, *ADDRESS_KINDS, PREFERENCE)
 
+_KIND = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _CONSENT = re.compile(r"consent\.([a-z][a-z0-9_]*)(?:\.(marketing|transactional))?")
 _ADDRESS = re.compile(r"address\.([a-z][a-z0-9_]*)")
 _EVIDENCE = "import "
@@ -63,6 +67,7 @@ _staged = staging_table(
     Column("external_id", Text, primary_key=True),
     Column("draw", customers.c.draw.type),
     *(Column(name, customers.c[name].type) for name in PROFILE),
+    Column("imported_preference", Text),
     Column("attributes", Json),
 )
 _staged_addresses = staging_table(
@@ -96,8 +101,10 @@ class CustomerRows:
         self._secret = secret
         self._now = to_microseconds(now)
         self._evidence = _EVIDENCE + header.file
-        self._pick = header.picker("customer_id", *PROFILE)
-        self._profile = [name for name in PROFILE if name in header.names]
+        self._pick = header.picker("customer_id", *PROFILE, PREFERENCE)
+        self._written = [name for name in PROFILE if name in header.names]
+        if PREFERENCE in header.names:
+            self._written += ["imported_preference", "preferred_kind"]
         self._addresses: list[tuple[int, str, str]] = []
         self._consents: list[tuple[int, str, str, str]] = []
         self._attributes: list[tuple[int, str]] = []
@@ -114,8 +121,8 @@ class CustomerRows:
     def read(self, row: Row) -> tuple[str, _Customer]:
         """The customer of one row, by its id. Raises Rejected."""
         cells = row.fields
-        customer_id, first_name, last_name, locale, timezone, country, city, birthday = self._pick(cells)
-        customer_id = identifier("customer_id", customer_id)
+        id_, first_name, last_name, locale, timezone, country, city, birthday, preferred = self._pick(cells)
+        customer_id = identifier("customer_id", id_)
         staged = (
             customer_id,
             draw_number(self._secret, customer_id),
@@ -126,6 +133,7 @@ class CustomerRows:
             country_code("country", country),
             words("city", city),
             self._conventions.day("birthday", birthday),
+            _kind(preferred),
             to_json({name: scalar(name, cells[place]) for place, name in self._attributes}),
         )
         written = [(kind, address(name, kind, cells[place])) for place, name, kind in self._addresses]
@@ -155,9 +163,13 @@ class CustomerRows:
     def _write_customers(self, connection: Connection) -> int:
         now = literal(self._now)
         known = customers.alias("known")
+        said = _staged.c.imported_preference
+        # What a file only repeats must not overrule what the customer chose since.
+        says_anew = said.is_distinct_from(known.c.imported_preference)
         values = select(
             *(column for column in _staged.c if column.name != "attributes"),
             _merged(connection, known.c.attributes, _staged.c.attributes).label("attributes"),
+            case((says_anew, said), else_=known.c.preferred_kind).label("preferred_kind"),
             now.label("created_at"),
             now.label("updated_at"),
         ).select_from(_staged.outerjoin(known, known.c.external_id == _staged.c.external_id))
@@ -166,7 +178,7 @@ class CustomerRows:
             customers,
             values,
             key=["external_id"],
-            update=[*self._profile, "attributes"],
+            update=[*self._written, "attributes"],
             together=["updated_at"],
         )
 
@@ -215,6 +227,14 @@ def _address_kind(header: Header, name: str) -> str:
         what = f"column {name!r} is not how this address is called"
         raise header.problem(what, name=name, expected=own[0])
     return match[1]
+
+
+def _kind(preferred: str) -> str | None:
+    """The kind that a customer prefers, as `consent.KIND` has it. Raises Rejected."""
+    named = preferred.strip().lower()
+    if named and not _KIND.fullmatch(named):
+        raise Rejected(f"{PREFERENCE}: not a kind of channel, like email, phone or telegram")
+    return ADDRESS_KINDS.get(named, named) or None
 
 
 def _consent(header: Header, name: str) -> tuple[str, str]:

@@ -140,6 +140,28 @@ def test_a_customer_who_cannot_be_reached_is_told_so(web: Web) -> None:
     assert "has no address to write to you at" in shown(web.client.get(path(web, message, "p")))
 
 
+def test_a_customer_says_which_messages_they_like_best_where_campaigns_ask_for_it(web: Web) -> None:
+    message = web.message()
+    link = path(web, message, "p")
+    web.bench.campaign()
+    assert "<select" not in web.client.get(link).text
+    web.client.post(link, data={"preferred": "email"})
+    assert contact_of(web.bench.ws, message).preferred is None
+
+    web.bench.campaign(send={"prefer": "customer"})
+    both = {"shown": ["email", "sms"], "granted": ["email", "sms"]}
+    assert 'value="email" selected' not in web.client.get(link).text
+    response = web.client.post(link, data={**both, "preferred": "email"})
+    assert 'value="email" selected' in response.text
+    for tried in ("telegram", "x'--", "email; DROP TABLE customers"):
+        web.client.post(link, data={**both, "preferred": tried})
+    web.client.post(link, data=both)
+    assert contact_of(web.bench.ws, message).preferred == "email"
+    web.client.post(link, data={**both, "preferred": ""})
+    assert contact_of(web.bench.ws, message).preferred is None
+    assert granted(web, message) == {"email", "sms"}
+
+
 # --- links that do not work -----------------------------------------------------------------------
 
 
