@@ -64,6 +64,11 @@ class TelegramSettings(OneACallSettings):
         "https://api.telegram.org",
         description="Where the Bot API is: Telegram's, your own server, a stand-in.",
     )
+    bot: str = Field(
+        "",
+        pattern=r"^(?:[A-Za-z][A-Za-z0-9_]{4,31})?$",
+        description="The bot's name, without @: turns on `links.telegram`, which invites customers to it.",
+    )
     token: SecretStr = Field(description="The bot's token, as BotFather shows it. A secret.")
     webhook_secret: SecretStr | None = Field(
         None, description="The secret_token of the bot's webhook. A secret; without it Telegram is asked."
@@ -97,7 +102,8 @@ class TelegramChannel(OneACall):
     @classmethod
     def describe(cls, settings: TelegramSettings) -> Capabilities:
         """What the channel can do with these settings, without connecting."""
-        return Capabilities(kind="telegram", concurrency=settings.concurrency)
+        invitation = f"https://t.me/{settings.bot}?start=" if settings.bot else ""
+        return Capabilities(kind="telegram", invitation=invitation, concurrency=settings.concurrency)
 
     def call(self, message: Message) -> Call | Rejected:
         """sendMessage, as plain text: nothing in it is taken for markup."""

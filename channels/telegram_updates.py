@@ -13,8 +13,10 @@ from holdfast.channel import Response, ResponseKind
 # What a bot is told of beside these is nobody's answer to a message.
 TYPES = ["message", "my_chat_member"]
 
-_COMMAND = re.compile(r"/([a-z]+)(?:@\w+)?(?:\s.*)?", re.IGNORECASE | re.DOTALL)
-# A person starts a bot, from a link too, with /start; whatever follows it belongs to the link.
+_COMMAND = re.compile(r"/([a-z]+)(?:@\w+)?(?:\s+(.*))?", re.IGNORECASE | re.DOTALL)
+# All that Telegram takes at the end of a link to a bot.
+_PAYLOAD = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+# A person starts a bot, from a link too, with /start; what follows it is the end of the link.
 _COMMANDS = {"start": ResponseKind.RESUBSCRIBED, "stop": ResponseKind.UNSUBSCRIBED}
 
 
@@ -52,6 +54,7 @@ def _message(event_id: str, message: Mapping[str, Any]) -> Response | None:
     text = text if isinstance(text, str) else ""
     command = _COMMAND.fullmatch(text.strip())
     kind = _COMMANDS.get(command[1].lower(), ResponseKind.REPLIED) if command else meant_by(text)
+    payload = (command[2] or "").strip() if command and kind is ResponseKind.RESUBSCRIBED else ""
     return Response(
         kind,
         event_id=event_id,
@@ -59,6 +62,7 @@ def _message(event_id: str, message: Mapping[str, Any]) -> Response | None:
         provider_id=message_name(message.get("reply_to_message")),
         address=str(int(message["chat"]["id"])),
         text=text,
+        invitation=payload if _PAYLOAD.fullmatch(payload) else "",
     )
 
 

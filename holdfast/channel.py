@@ -34,12 +34,14 @@ class Capabilities:
     `lookup`: `Channel.lookup` can say what became of a message. `posts`: it publishes, as a `Publisher`, and
     takes no messages. `opt_in`: every message needs a recorded yes, transactional ones too. `attachments`:
     files can go along. `rehearsal`: it takes messages like ever, and by its settings delivers none of them.
+    `invitation` is the address by which people begin to hear from us, up to its end, which says who they are.
     """
 
     kind: str
     html: bool = False
     posts: bool = False
     opt_in: bool = False
+    invitation: str = ""
     batch_size: int = 1
     concurrency: int = 1
     idempotent: bool = False
@@ -251,6 +253,8 @@ class Response:
     the message or post it is about. `address` is the one it is about, for events that carry nothing else, and
     for those that may suppress it. `machine` says why a machine is taken to have done it. `permanent`: the
     address is dead, and nothing more is sent to it. `url` is what was clicked, `text` what a person wrote.
+    `invitation` is the end of the `Capabilities.invitation` that a person came by: `address` is that of the
+    customer whom it was made for.
     """
 
     kind: ResponseKind
@@ -264,6 +268,7 @@ class Response:
     permanent: bool = False
     url: str = ""
     text: str = ""
+    invitation: str = ""
 
 
 @runtime_checkable

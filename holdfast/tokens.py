@@ -2,7 +2,8 @@
 
 A token is `<message id>.<signature>`, or `<message id>-<day>.<signature>` where it ends with a day (counted
 from 1970, UTC). The purpose is part of the signature, so that a token made for one use cannot be used for
-another. A post's key is the token of the post's own id. Tokens hold no personal data. A link token is
+another. A post's key is the token of the post's own id. An invitation says the same as a token in fewer and
+plainer letters, for those who take no others. Tokens hold no personal data. A link token is
 `<address, base64>.<signature>`: it is of no customer, and says that the address is one that this project's
 own templates lead to.
 """
@@ -13,6 +14,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import struct
 from datetime import date
 from typing import Literal, get_args
 
@@ -26,6 +28,9 @@ Purpose = Literal["unsubscribe", "preferences", "message", "track", "post"]
 _FIRST_DAY = date(1970, 1, 1).toordinal()
 # What the address of a link is signed for; no token of a message has it.
 _LINK = "link"
+# An invitation: a message id, a last day, and as much of their signature as nobody can guess.
+_INVITED = struct.Struct(">QH")
+_SEAL_BYTES = 16
 
 
 class TokenForged(HoldfastError):
@@ -40,6 +45,7 @@ class Signer:
     """Signs and verifies tokens with the project's secret (at least 16 bytes)."""
 
     def __init__(self, secret: bytes) -> None:
+        self._invitation_key = hmac.digest(secret, b"holdfast.invitation", "sha256")
         self._signers = {
             # The keys are derived once, here: several tokens a message make it count.
             purpose: _Signer(
@@ -70,6 +76,30 @@ class Signer:
         if last_day is not None and today is not None and today.toordinal() - _FIRST_DAY > last_day:
             raise TokenExpired("this link is too old")
         return message_id
+
+    def sign_invitation(self, message_id: int, until: date) -> str:
+        """What stands for this message in an invitation, up to a last day: 35 of A-Z, a-z, 0-9, _ and -."""
+        invited = _INVITED.pack(message_id, until.toordinal() - _FIRST_DAY)
+        return base64.urlsafe_b64encode(invited + self._seal(invited)).rstrip(b"=").decode("ascii")
+
+    def verify_invitation(self, token: str, today: date) -> int:
+        """The message id inside an invitation. Raises TokenForged and TokenExpired as `verify` does."""
+        try:
+            given = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+            invited, seal = given[: _INVITED.size], given[_INVITED.size :]
+            message_id, last_day = _INVITED.unpack(invited)
+        except (ValueError, struct.error):
+            raise TokenForged("this invitation was not made by this project") from None
+        # Spelled anew: the last letter has bits to spare.
+        spelled = base64.urlsafe_b64encode(given).rstrip(b"=").decode("ascii")
+        if not hmac.compare_digest(seal, self._seal(invited)) or spelled != token:
+            raise TokenForged("this invitation was not made by this project")
+        if today.toordinal() - _FIRST_DAY > last_day:
+            raise TokenExpired("this invitation is too old")
+        return int(message_id)
+
+    def _seal(self, invited: bytes) -> bytes:
+        return hmac.digest(self._invitation_key, invited, "sha256")[:_SEAL_BYTES]
 
     def sign_link(self, url: str) -> str:
         """The token for an address that a message leads to, with the address inside; URL-safe ASCII."""

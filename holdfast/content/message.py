@@ -16,9 +16,13 @@ from holdfast.tokens import Signer
 # Who opens an old letter still finds the shop, but a link is no key for ever to what it says of a customer.
 _TRACKED_FOR = timedelta(days=400)
 _PREFERENCES_FOR = timedelta(days=180)
+# It makes whoever holds it this customer, to a bot: long enough for a letter to be read.
+_INVITED_FOR = timedelta(days=30)
 
 # What `preview` and `validate` put in the place of signed links.
-SAMPLE_LINKS = Links("https://example.invalid/u/sample", "https://example.invalid/p/sample")
+SAMPLE_LINKS = Links(
+    "https://example.invalid/u/sample", "https://example.invalid/p/sample", "https://example.invalid/t/sample"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +65,16 @@ def post_text(library: Library, campaign: Campaign, post: Post, kind: str) -> st
 
 @dataclass(frozen=True, slots=True)
 class Composer:
-    """Composes the messages of a project that go out `today`. Safe to share between threads."""
+    """Composes the messages of a project that go out `today`. Safe to share between threads.
+
+    `invitation` is how the address begins that invites to Telegram; empty: there is none.
+    """
 
     library: Library
     signer: Signer
     brand: Brand
     today: date
+    invitation: str = ""
 
     def compose(self, message_id: int, kind: str, to: str, content: Content, person: Person) -> Message:
         """The message for one customer at one address. Raises RenderError."""
@@ -92,10 +100,12 @@ class Composer:
 
     def _links(self, message_id: int) -> Links:
         base = self.brand.public_url.rstrip("/")
+        invited = self.invitation and self.signer.sign_invitation(message_id, self.today + _INVITED_FOR)
         return Links(
             # Unsubscribing has no end: mail programs may offer it for as long as they show the letter.
             f"{base}/u/{self.signer.sign('unsubscribe', message_id)}",
             f"{base}/p/{self.signer.sign('preferences', message_id, self.today + _PREFERENCES_FOR)}",
+            f"{self.invitation}{invited}" if invited else None,
         )
 
 

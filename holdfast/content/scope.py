@@ -41,10 +41,14 @@ class BrandScope:
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Addresses of the customer's own pages, signed for one message."""
+    """Addresses of the customer's own pages, signed for one message.
+
+    `telegram` begins a chat with the project's bot, as this customer; None where no channel names its bot.
+    """
 
     unsubscribe: str
     preferences: str
+    telegram: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

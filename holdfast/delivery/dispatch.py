@@ -208,7 +208,8 @@ class _Chunk:
 
     def _render(self, leased: Sequence[Leased]) -> list[_Rendered]:
         people = self._load(leased)
-        composer = Composer(self.ws.library, self.ws.signer, self.ws.project.brand, self.clock().date())
+        today, brand = self.clock().date(), self.ws.project.brand
+        composer = Composer(self.ws.library, self.ws.signer, brand, today, self.ws.invitation)
         contents = {
             way: content_of(self.campaign, step, way[1])
             for way in {(row.step, row.variant) for row in leased}

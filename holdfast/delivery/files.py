@@ -75,6 +75,7 @@ def _shared_digests(ws: Workspace, campaign: Campaign) -> dict[str, str]:
     ways += [(post.id, channel) for post, _ in campaign.posts for channel in post.post]
     project = [ws.project.model_dump_json(include=_OF_THE_PROJECT)]
     project += [f"{step} {_way(ws, channel)}" for step, channel in ways]
+    project += [ws.invitation] if ws.invitation else []
     digests = {"holdfast.yaml": _digest("\n".join(project).encode())}
     return digests | ({"segments.yaml": _digest("\n".join(segments).encode())} if segments else {})
 

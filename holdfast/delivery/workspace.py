@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
@@ -133,6 +134,12 @@ class Workspace:
             }
         )
         return f"a rehearsal by {', '.join(names)}: nothing is delivered there" if names else ""
+
+    @cached_property
+    def invitation(self) -> str:
+        """How the address begins that invites customers to Telegram; empty where no channel has one."""
+        enabled = (name for name, config in self.project.channels.items() if config.enabled)
+        return next((can.invitation for can in map(self.channels.describe, enabled) if can.invitation), "")
 
     def fallbacks(self, campaign: Campaign, channel: str) -> dict[str, Fallback]:
         """By step, where a message goes that is rejected on the channel: by the step's order to the channels

@@ -10,7 +10,7 @@ from holdfast.channel import Response
 from holdfast.delivery import Workspace
 from holdfast.store import responses
 from holdfast.store.responses import Applied, Given
-from holdfast.tokens import TokenForged
+from holdfast.tokens import TokenExpired, TokenForged
 
 # Of any kind. What is longer is nobody's, and would not fit an index.
 _LONGEST_ADDRESS = 320
@@ -60,7 +60,20 @@ def answers_of(
             url=response.url,
             text=response.text,
             inbox_id=inbox_id,
+            invited_by=_invited_by(ws, response, received_at) if has_address else None,
         )
+
+
+def _invited_by(ws: Workspace, response: Response, received_at: datetime) -> int | None:
+    """The message with the invitation that somebody came by; None where there is none, or it is not, or no
+    longer, good."""
+    if not response.invitation:
+        return None
+    came_at = min(response.occurred_at or received_at, received_at)
+    try:
+        return ws.signer.verify_invitation(response.invitation, came_at.date())
+    except (TokenForged, TokenExpired):
+        return None
 
 
 def _message_id(ws: Workspace, key: str) -> int | None:

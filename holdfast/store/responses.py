@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
+from operator import attrgetter
 from typing import NamedTuple
 
 from sqlalchemy import (
@@ -34,7 +35,8 @@ from sqlalchemy import (
 )
 
 from holdfast.channel import RejectReason, ResponseKind
-from holdfast.store import consents
+from holdfast.store import consents, invitations
+from holdfast.store.invitations import Newcomer
 from holdfast.store.ledger import UNSETTLED
 from holdfast.store.staging import insert_or, rows_written, stage, staging_table
 from holdfast.tables import (
@@ -66,7 +68,8 @@ class Given(NamedTuple):
 
     What it is of is the first of these that is set: `message_id` (proved by our key), `provider_id` of the
     channel, `address_key` of the kind. None of them: something that we do not know. `contact_kind` is the
-    kind of address it came from; of a message, the message's counts.
+    kind of address it came from; of a message, the message's counts. `invited_by` is the message whose
+    invitation brought them: the address is that of its customer, from now on.
     """
 
     channel: str
@@ -84,6 +87,7 @@ class Given(NamedTuple):
     url: str | None = None
     text: str | None = None
     inbox_id: int | None = None
+    invited_by: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +142,14 @@ def apply(connection: Connection, given: Sequence[Given], now: datetime) -> Appl
     new = len(once) - _leave_out_known(connection)
     if new == 0:
         return Applied(repeated=len(given))
+    for answer in sorted(once.values(), key=attrgetter("occurred_at")):
+        if answer.invited_by is not None and answer.contact_kind and answer.address_key:
+            said_at = min(answer.occurred_at, answer.received_at)
+            invitations.accept(
+                connection,
+                answer.invited_by,
+                Newcomer(answer.channel, answer.contact_kind, answer.address_key, said_at),
+            )
     _match(connection, given)
     unknown = _keep(connection)
     settled = _settle(connection, now)

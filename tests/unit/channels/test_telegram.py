@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from channels.telegram import REFUSALS, TelegramChannel, TelegramSettings
 from holdfast.channel import (
@@ -202,7 +203,8 @@ STOPPING = [
     "/stop", "/STOP@AcmeBot", "/stop now", "stop", " Stop. ", "STOPALL", "unsubscribe", "Cancel", "end",
     "QUIT", "optout", "revoke",
 ]  # fmt: skip
-STARTING = ["/start", "/start c_4711", "/start@AcmeBot", "START", "unstop"]
+STARTING = ["/start", "/start@AcmeBot", "START", "unstop", "/start c.4711", f"/start {65 * 'a'}"]
+INVITED = {"/start c_4711": "c_4711", "/START@AcmeBot  A-b_9 ": "A-b_9", f"/start {64 * 'a'}": 64 * "a"}
 ANSWERS = [
     (said("Do you deliver to Graz?"), response(ResponseKind.REPLIED, text="Do you deliver to Graz?")),
     (said("stop it, Ann!"), response(ResponseKind.REPLIED, text="stop it, Ann!")),
@@ -215,6 +217,11 @@ ANSWERS = [
     (said("/help"), response(ResponseKind.REPLIED, text="/help")),
     *((said(word), response(ResponseKind.UNSUBSCRIBED, text=word)) for word in STOPPING),
     *((said(word), response(ResponseKind.RESUBSCRIBED, text=word)) for word in STARTING),
+    *(
+        (said(text), response(ResponseKind.RESUBSCRIBED, text=text, invitation=i))
+        for text, i in INVITED.items()
+    ),
+    (said("/stop c_4711"), response(ResponseKind.UNSUBSCRIBED, text="/stop c_4711")),
     (became("kicked"), response(ResponseKind.UNSUBSCRIBED)),
 ]
 
@@ -269,6 +276,18 @@ def test_the_secret_opens_the_webhook(channel: TelegramChannel) -> None:
 def test_a_secret_that_is_missing_or_wrong_is_refused(channel: TelegramChannel, given: str) -> None:
     with pytest.raises(AnswerRefused, match="missing or wrong"):
         channel.verify({"x-telegram-bot-api-secret-token": given} if given else {}, b"{}", NOW)
+
+
+def test_a_bot_with_a_name_invites_people_to_it() -> None:
+    assert TelegramChannel.describe(TelegramSettings(token=TOKEN)).invitation == ""
+    named = TelegramSettings(token=TOKEN, bot="AcmeTeaBot")
+    assert TelegramChannel.describe(named).invitation == "https://t.me/AcmeTeaBot?start="
+
+
+@pytest.mark.parametrize("name", ["@AcmeBot", "acme", "acme-bot", "acme?start=x", "a" * 33, "9tails"])
+def test_what_is_no_bots_name_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError):
+        TelegramSettings(token=TOKEN, bot=name)
 
 
 def test_without_a_secret_nobody_is_let_in() -> None:

@@ -1,0 +1,63 @@
+"""What links and invitations say of a message, and what nobody can make them say."""
+
+from __future__ import annotations
+
+import re
+import string
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfast.tokens import Signer, TokenExpired, TokenForged
+
+TODAY = date(2026, 6, 3)
+SIGNER = Signer(b"a secret of the tests, 32 bytes.")
+LETTERS = string.ascii_letters + string.digits + "_-"
+
+
+@given(st.integers(0, 2**63 - 1), st.integers(0, 10_000))
+def test_an_invitation_fits_telegrams_link_and_gives_its_message_back(message_id: int, days: int) -> None:
+    token = SIGNER.sign_invitation(message_id, TODAY + timedelta(days=days))
+    assert re.fullmatch("[A-Za-z0-9_-]{1,64}", token)
+    assert SIGNER.verify_invitation(token, TODAY) == message_id
+
+
+def test_an_invitation_is_good_to_the_end_of_its_last_day() -> None:
+    token = SIGNER.sign_invitation(5, TODAY)
+    assert SIGNER.verify_invitation(token, TODAY) == 5
+    with pytest.raises(TokenExpired):
+        SIGNER.verify_invitation(token, TODAY + timedelta(days=1))
+
+
+def test_no_letter_of_an_invitation_can_be_another() -> None:
+    token = SIGNER.sign_invitation(123, TODAY)
+    for place, letter in enumerate(token):
+        for other in LETTERS:
+            if other != letter:
+                with pytest.raises(TokenForged):
+                    SIGNER.verify_invitation(token[:place] + other + token[place + 1 :], TODAY)
+
+
+@pytest.mark.parametrize("token", ["", "a", "A" * 35, "A" * 64, "c_4711", "ä", "=" * 8, "\0", "🙂"])
+def test_what_was_never_an_invitation_is_refused(token: str) -> None:
+    with pytest.raises(TokenForged):
+        SIGNER.verify_invitation(token, TODAY)
+
+
+def test_tokens_of_other_uses_and_other_projects_are_none() -> None:
+    token = SIGNER.sign_invitation(123, TODAY)
+    with pytest.raises(TokenForged):
+        Signer(b"another secret of the tests, 32 b.").verify_invitation(token, TODAY)
+    for tried in (
+        token[:-1],
+        token + "A",
+        token + "=",
+        SIGNER.sign("track", 123),
+        SIGNER.sign("unsubscribe", 123),
+    ):
+        with pytest.raises(TokenForged):
+            SIGNER.verify_invitation(tried, TODAY)
+    with pytest.raises(TokenForged):
+        SIGNER.verify("unsubscribe", token)
