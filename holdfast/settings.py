@@ -116,6 +116,10 @@ class Defaults(_Part):
     """What campaigns use where they say nothing."""
 
     holdout: Share = 0.0
+    double_opt_in: list[Name] = Field(
+        default_factory=list,
+        description="Kinds, like `email`, whose yes to marketing counts once the customer has confirmed it.",
+    )
     send: SendPolicy = SendPolicy.model_validate({})
     guard: Guard = Guard.model_validate({})
 

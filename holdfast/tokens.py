@@ -28,6 +28,7 @@ Purpose = Literal["unsubscribe", "preferences", "message", "track", "post"]
 _FIRST_DAY = date(1970, 1, 1).toordinal()
 # What the address of a link is signed for; no token of a message has it.
 _LINK = "link"
+_CONFIRM = "confirm"
 # An invitation: a message id, a last day, and as much of their signature as nobody can guess.
 _INVITED = struct.Struct(">QH")
 _SEAL_BYTES = 16
@@ -45,6 +46,7 @@ class Signer:
     """Signs and verifies tokens with the project's secret (at least 16 bytes)."""
 
     def __init__(self, secret: bytes) -> None:
+        self._address_key = hmac.digest(secret, b"holdfast.address", "sha256")
         self._invitation_key = hmac.digest(secret, b"holdfast.invitation", "sha256")
         self._signers = {
             # The keys are derived once, here: several tokens a message make it count.
@@ -54,7 +56,7 @@ class Signer:
                 key_derivation="none",
                 digest_method=hashlib.sha256,
             )
-            for purpose in (*get_args(Purpose), _LINK)
+            for purpose in (*get_args(Purpose), _LINK, _CONFIRM)
         }
 
     def sign(self, purpose: Purpose, message_id: int, until: date | None = None) -> str:
@@ -76,6 +78,27 @@ class Signer:
         if last_day is not None and today is not None and today.toordinal() - _FIRST_DAY > last_day:
             raise TokenExpired("this link is too old")
         return message_id
+
+    def sign_confirmation(self, message_id: int, address_key: str, until: date) -> str:
+        """The token that confirms what this message asks, up to a last day, while its customer still has the
+        address it went to."""
+        end, mark = until.toordinal() - _FIRST_DAY, self.mark(address_key)
+        return self._signers[_CONFIRM].sign(f"{message_id}-{end}-{mark}").decode("ascii")
+
+    def verify_confirmation(self, token: str, today: date | None = None) -> tuple[int, str]:
+        """The message id, and the mark of the address it went to. Raises as `verify` does."""
+        try:
+            id_, end, mark = self._unsign(_CONFIRM, token).decode("ascii").split("-")
+            message_id, last_day = int(id_), int(end)
+        except (BadSignature, ValueError):
+            raise TokenForged("this link was not made by this project") from None
+        if today is not None and today.toordinal() - _FIRST_DAY > last_day:
+            raise TokenExpired("this link is too old")
+        return message_id, mark
+
+    def mark(self, address_key: str) -> str:
+        """What tells this address from others, and nothing about it."""
+        return hmac.digest(self._address_key, address_key.encode(errors="replace"), "sha256")[:8].hex()
 
     def sign_invitation(self, message_id: int, until: date) -> str:
         """What stands for this message in an invitation, up to a last day: 35 of A-Z, a-z, 0-9, _ and -."""

@@ -274,6 +274,18 @@ class ConsentCondition(_Condition):
 
     kind: Word
     purpose: Literal["marketing", "transactional"] = "marketing"
+    pending: bool = Field(
+        False, strict=True, description="A yes to marketing that waits for a letter to confirm it by."
+    )
+
+    @model_validator(mode="after")
+    def _is_of_marketing(self) -> Self:
+        if self.pending and self.purpose != "marketing":
+            raise PydanticCustomError(
+                "consent",
+                "only a yes to marketing waits to be confirmed; expected no `purpose` beside `pending`",
+            )
+        return self
 
 
 class Sample(_Condition):

@@ -65,6 +65,8 @@ def headline(rule: Rule) -> str:
             return f"reachable by {kind}"
         case _, Sample(share=share, salt=salt):
             return f"in the {share * 100:g}% sample" + (f" {salt!r}" if salt else "")
+        case _, ConsentCondition(kind=kind, pending=True):
+            return f"is yet to be asked to confirm marketing by {kind}"
         case _, ConsentCondition(kind=kind, purpose=purpose):
             return f"permits {purpose} by {kind}"
         case _, EventCondition(name=name, count=count, within=within):

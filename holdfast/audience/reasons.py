@@ -16,6 +16,7 @@ class Reason(StrEnum):
     UNREACHABLE = "unreachable"
     NO_CONSENT = "no_consent"
     SUPPRESSED = "suppressed"
+    NOTHING_TO_CONFIRM = "nothing_to_confirm"
 
     # A message that is skipped.
     CONVERTED = "converted"

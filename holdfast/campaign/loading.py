@@ -158,10 +158,11 @@ def _without_effect(document: Document) -> Iterator[Problem]:
                 yield document.problem(
                     place, "nobody can convert: the campaign has no goal", expected="a `goal`"
                 )
-    if data.get("purpose") == "transactional":
-        for pattern in ("holdout", "send.cap"):
+    without = {"transactional": ("holdout", "send.cap"), "confirmation": ("holdout",)}
+    if (purpose := data.get("purpose")) in ("transactional", "confirmation"):
+        for pattern in without[purpose]:
             for place, _ in document.find(pattern):
-                what = f"`{place[-1]}` has no effect on transactional messages"
+                what = f"`{place[-1]}` has no effect on {purpose} messages"
                 yield document.problem(place, what, expected="the key left out", at_key=True)
 
 

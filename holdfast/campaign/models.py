@@ -14,7 +14,7 @@ from holdfast.settings import Cap, Guard, SendPolicy
 from holdfast.units import Cron, Duration, Name, ProjectPath, Share, TimeZone
 
 TemplatePath = Annotated[str, StringConstraints(pattern=r"^\w[\w-]*(/\w[\w-]*)*$")]
-Purpose = Literal["marketing", "transactional"]
+Purpose = Literal["marketing", "transactional", "confirmation"]
 
 
 class _Part(BaseModel):
@@ -125,7 +125,7 @@ class Campaign(_Part):
 
     @property
     def is_marketing(self) -> bool:
-        """Transactional campaigns ignore holdouts and caps."""
+        """Whether it has holdouts, counts under caps, and needs a yes; other purposes do not."""
         return self.purpose == "marketing"
 
     @cached_property

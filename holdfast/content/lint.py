@@ -25,6 +25,9 @@ from holdfast.settings import Project
 # Why a channel's network would refuse the text of a post, in words; None: it fits.
 PostCheck = Callable[[str], str | None]
 
+_NO_WAY_TO_CONFIRM = ("it asks for a confirmation and has no links.confirm", "it in the body")
+_NOTHING_TO_CONFIRM = ("links.confirm where nothing is confirmed", "a campaign whose purpose is confirmation")
+
 _VOID = frozenset({"area", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"})
 
 
@@ -229,6 +232,9 @@ def _sample_problems(
             problems[
                 _whole(name, "a marketing email without links.unsubscribe", "it in the body or layout")
             ] = None
+        asks = occasion.campaign.purpose == "confirmation"
+        if asks is not (SAMPLE_LINKS.confirm in rendered.plain):
+            problems[_whole(name, *(_NO_WAY_TO_CONFIRM if asks else _NOTHING_TO_CONFIRM))] = None
         if kind == "email" and not rendered.subject:
             problems[
                 _whole(name, "an email whose subject is empty for some customers", "text for everyone")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from holdfast.audience.addresses import address_key
 from holdfast.audience.people import Person
 from holdfast.campaign.models import Campaign, Post, Step
 from holdfast.channel import Message
@@ -18,11 +19,11 @@ _TRACKED_FOR = timedelta(days=400)
 _PREFERENCES_FOR = timedelta(days=180)
 # It makes whoever holds it this customer, to a bot: long enough for a letter to be read.
 _INVITED_FOR = timedelta(days=30)
+# Who does not confirm within this time has not.
+_CONFIRMED_WITHIN = timedelta(days=7)
 
 # What `preview` and `validate` put in the place of signed links.
-SAMPLE_LINKS = Links(
-    "https://example.invalid/u/sample", "https://example.invalid/p/sample", "https://example.invalid/t/sample"
-)
+SAMPLE_LINKS = Links(*(f"https://example.invalid/{page}/sample" for page in "upty"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,8 @@ class Composer:
 
     def compose(self, message_id: int, kind: str, to: str, content: Content, person: Person) -> Message:
         """The message for one customer at one address. Raises RenderError."""
-        links = self._links(message_id)
+        asks = content.occasion.campaign.purpose == "confirmation"
+        links = self._links(message_id, address_key(kind, to) if asks else None)
         is_email = kind == "email"
         token = self.signer.sign("track", message_id, self.today + _TRACKED_FOR) if is_email else ""
         rendered = self.library.render(content.template, kind, person, content.occasion, links, token)
@@ -98,7 +100,8 @@ class Composer:
             attachments=self.library.attachments(content.attach) if content.attach else (),
         )
 
-    def _links(self, message_id: int) -> Links:
+    def _links(self, message_id: int, confirms: str | None) -> Links:
+        """The links of a message; of one that asks to confirm an address, `confirms`, that one too."""
         base = self.brand.public_url.rstrip("/")
         invited = self.invitation and self.signer.sign_invitation(message_id, self.today + _INVITED_FOR)
         return Links(
@@ -106,7 +109,11 @@ class Composer:
             f"{base}/u/{self.signer.sign('unsubscribe', message_id)}",
             f"{base}/p/{self.signer.sign('preferences', message_id, self.today + _PREFERENCES_FOR)}",
             f"{self.invitation}{invited}" if invited else None,
+            "" if confirms is None else f"{base}/y/{self._confirmation(message_id, confirms)}",
         )
+
+    def _confirmation(self, message_id: int, address: str) -> str:
+        return self.signer.sign_confirmation(message_id, address, self.today + _CONFIRMED_WITHIN)
 
 
 def _unsubscribe_headers(links: Links) -> dict[str, str]:

@@ -17,7 +17,7 @@ from holdfast.audience.people import Attributes, Customer, History, Line, Money,
 
 @dataclass(frozen=True, slots=True)
 class CampaignScope:
-    """The campaign's `name` and `purpose` (marketing or transactional)."""
+    """The campaign's `name` and `purpose` (marketing, transactional or confirmation)."""
 
     name: str
     purpose: str
@@ -44,11 +44,13 @@ class Links:
     """Addresses of the customer's own pages, signed for one message.
 
     `telegram` begins a chat with the project's bot, as this customer; None where no channel names its bot.
+    `confirm` asks for the consent that waits; empty but in letters whose purpose is confirmation.
     """
 
     unsubscribe: str
     preferences: str
     telegram: str | None = None
+    confirm: str = ""
 
 
 @dataclass(frozen=True, slots=True)

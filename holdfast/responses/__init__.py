@@ -1,6 +1,7 @@
 """What customers answer: collected, matched with messages, and what it changes."""
 
 from holdfast.responses.collecting import Collected, Stopped, collect, newly_came_back
+from holdfast.responses.confirming import Asked, asked, confirm
 from holdfast.responses.matching import apply
 from holdfast.responses.preferences import Contact, contact_of, set_consents, set_preferred, unsubscribe
 from holdfast.store.failures import CameBack
@@ -8,12 +9,15 @@ from holdfast.store.responses import Applied
 
 __all__ = [
     "Applied",
+    "Asked",
     "CameBack",
     "Collected",
     "Contact",
     "Stopped",
     "apply",
+    "asked",
     "collect",
+    "confirm",
     "contact_of",
     "newly_came_back",
     "set_consents",

@@ -17,7 +17,8 @@ class Contact:
     """The customer a message was for. `exists` False: there is no such message (any more).
 
     `kind` is the message's ("email"); `kinds` are those the customer has an address of, or permits;
-    `granted` those of them with a consent to marketing. `preferred` is the kind that they chose to get before
+    `granted` those of them with a consent to marketing, `pending` those with one that is to be confirmed.
+    `preferred` is the kind that they chose to get before
     others, and `may_prefer` whether any campaign asks for it.
     """
 
@@ -26,6 +27,7 @@ class Contact:
     kind: str = ""
     kinds: tuple[str, ...] = ()
     granted: frozenset[str] = frozenset()
+    pending: frozenset[str] = frozenset()
     preferred: str | None = None
     may_prefer: bool = False
 
@@ -36,16 +38,18 @@ def contact_of(ws: Workspace, message_id: int) -> Contact:
         found = consents.recipient(connection, message_id)
         if found is None:
             return Contact()
-        granted = consents.marketing_consents(connection, found.customer_id)
+        words = consents.latest_words(connection, found.customer_id)
         reachable = consents.reachable_kinds(connection, found.customer_id)
         preferred = preferences.chosen_by(connection, found.customer_id)
-    kinds = tuple(sorted({*reachable, *(kind for kind, yes in granted.items() if yes)}))
+    granted = frozenset(kind for kind, word in words.items() if word.granted)
+    kinds = tuple(sorted({*reachable, *granted}))
     return Contact(
         exists=True,
         locale=found.locale,
         kind=found.kind,
         kinds=kinds,
-        granted=frozenset(kind for kind, yes in granted.items() if yes),
+        granted=granted,
+        pending=frozenset(kind for kind, word in words.items() if word.pending),
         preferred=preferred,
         may_prefer=len(kinds) > 1 and any(map(ws.prefers_customer, ws.campaigns())),
     )
@@ -56,12 +60,14 @@ def set_consents(
 ) -> None:
     """Writes down what the customer of the message chose for marketing: by kind, granted or not.
 
-    What was so before is not written again. A message that does not exist changes nothing.
+    What was so before is not written again. A yes to a kind with double opt-in waits to be confirmed. A
+    message that does not exist changes nothing.
     """
     with ws.database.write(exclusive=True) as connection:
         found = consents.recipient(connection, message_id)
         if found is not None:
-            consents.record(connection, found.customer_id, choices, evidence, now)
+            to_confirm = ws.project.defaults.double_opt_in
+            consents.record(connection, found.customer_id, choices, evidence, now, to_confirm)
 
 
 def set_preferred(ws: Workspace, message_id: int, kind: str | None) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import (
     CTE,
     BigInteger,
+    ColumnElement,
     Connection,
     Text,
     Update,
@@ -37,11 +38,11 @@ from sqlalchemy.types import TypeEngine
 from holdfast.audience.reasons import Reason
 from holdfast.channel import RejectReason
 from holdfast.settings import Cap
-from holdfast.store.contact import Fallback, Route, because, join_contact, over_cap, why_none
+from holdfast.store.contact import CONFIRMATION, Fallback, Route, because, join_contact, over_cap, why_none
 from holdfast.store.database import Database, packed, rows_of
 from holdfast.store.fallbacks import insert_fallbacks
 from holdfast.store.ledger import UNSETTLED, is_leased_by
-from holdfast.tables import UtcTime, attempts, campaign_versions, messages, runs, to_microseconds
+from holdfast.tables import UtcTime, addresses, attempts, campaign_versions, messages, runs, to_microseconds
 
 if TYPE_CHECKING:
     from holdfast.store.runs import Run
@@ -225,8 +226,16 @@ def _judged(is_sqlite: bool, route: Route, purpose: str, cap: Cap | None) -> CTE
     candidate = messages.alias("candidate")
     of_run = runs.join(campaign_versions, campaign_versions.c.id == runs.c.version_id)
     goes_on = and_(runs.c.state == "running", campaign_versions.c.digest == bindparam("version", type_=Text))
-    # Of a customer's messages in one statement a cap cannot count those that it lets through.
-    nth = func.row_number().over(partition_by=candidate.c.customer_id, order_by=candidate.c.id)
+    # Of a customer's messages in one statement a cap cannot count those that it lets through; nor an
+    # address's where it is of addresses.
+    whose: ColumnElement[Any] = candidate.c.customer_id
+    if purpose == CONFIRMATION:
+        whose = (
+            select(addresses.c.address_key)
+            .where(addresses.c.customer_id == candidate.c.customer_id, addresses.c.kind == candidate.c.kind)
+            .scalar_subquery()
+        )
+    nth = func.row_number().over(partition_by=whose, order_by=candidate.c.id)
     source, problems = join_contact(
         candidate.join(given, given.c.id == candidate.c.id).join(of_run, runs.c.id == candidate.c.run_id),
         candidate.c.customer_id,
@@ -243,7 +252,7 @@ def _judged(is_sqlite: bool, route: Route, purpose: str, cap: Cap | None) -> CTE
                 (candidate.c.closes_at <= _NOW, literal("closed")),
                 (why_none([route], problems).is_not(None), why_none([route], problems)),
                 (over_cap(candidate.c.customer_id, cap, _NOW, _FIRST), because(Reason.CAPPED)),
-                *([(nth > 1, literal("later"))] if cap else []),
+                *([(nth > 1, literal("later"))] if cap or purpose == CONFIRMATION else []),
                 else_=null(),
             ).label("verdict"),
         )

@@ -53,7 +53,7 @@ from holdfast.store.comparisons import (
     known,
     negated,
 )
-from holdfast.store.contact import consents_to
+from holdfast.store.contact import consents_to, waits_for_letter
 from holdfast.store.order_conditions import (
     bought,
     first_order,
@@ -141,6 +141,8 @@ def _condition(rule: Rule, context: RuleContext) -> ColumnElement[bool]:
             return in_stages(comparison, context)
         case _, EventCondition() as event:
             return _event(event, context)
+        case _, ConsentCondition(kind=kind, pending=True):
+            return waits_for_letter(customers.c.id, kind, context.as_of)
         case _, ConsentCondition(kind=kind, purpose=purpose):
             return consents_to(customers.c.id, kind, purpose, context.as_of)
         case "reachable", kind:

@@ -6,7 +6,7 @@ from when we heard of it, so that the customer's latest word wins in whatever or
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -55,40 +55,54 @@ def reachable_kinds(connection: Connection, customer_id: int) -> list[str]:
     return list(connection.scalars(select(addresses.c.kind).where(addresses.c.customer_id == customer_id)))
 
 
-def marketing_consents(connection: Connection, customer_id: int) -> dict[str, bool]:
+class Word(NamedTuple):
+    """A customer's latest word on marketing by a kind. `pending`: a yes that counts once it is confirmed."""
+
+    granted: bool
+    pending: bool
+    evidence: str
+    recorded_at: datetime
+
+
+def latest_words(connection: Connection, customer_id: int) -> dict[str, Word]:
     """The customer's latest word on marketing, by kind."""
-    return {kind: granted for kind, (granted, _) in _latest_words(connection, customer_id).items()}
-
-
-def _latest_words(connection: Connection, customer_id: int) -> dict[str, tuple[bool, str]]:
-    """The customer's latest word on marketing, by kind: granted, and its evidence."""
+    columns = [consents.c[name] for name in Word._fields]
     rows = connection.execute(
-        select(consents.c.kind, consents.c.granted, consents.c.evidence)
+        select(consents.c.kind, *columns)
         .where(consents.c.customer_id == customer_id, consents.c.purpose == _MARKETING)
         .order_by(consents.c.recorded_at, consents.c.id)
     )
-    return {kind: (granted, said) for kind, granted, said in rows}
+    return {kind: Word(*said) for kind, *said in rows}
 
 
 def record(
-    connection: Connection, customer_id: int, choices: Mapping[str, bool], evidence: str, now: datetime
+    connection: Connection,
+    customer_id: int,
+    choices: Mapping[str, bool],
+    evidence: str,
+    now: datetime,
+    to_confirm: Collection[str] = (),
 ) -> None:
-    """Writes what the customer chose, by kind, where it is not what was in force.
+    """Writes what the customer chose, by kind, where it is not what was in force; a yes to one of the kinds
+    `to_confirm` is pending.
 
     A no is written beside a no of other evidence, too: what takes that one back says nothing about this.
     """
-    before = _latest_words(connection, customer_id)
+    before = latest_words(connection, customer_id)
 
     def is_new(kind: str, granted: bool) -> bool:
-        was_granted, said = before.get(kind, (None, ""))
-        return was_granted is not granted or not (granted or said == evidence)
+        was = before.get(kind)
+        if was is None or was.pending:
+            return was is None or not granted
+        return was.granted is not granted or not (granted or was.evidence == evidence)
 
     rows = [
         {
             "customer_id": customer_id,
             "kind": kind,
             "purpose": _MARKETING,
-            "granted": granted,
+            "granted": granted and kind not in to_confirm,
+            "pending": granted and kind in to_confirm,
             "evidence": evidence,
             "recorded_at": now,
         }
@@ -105,7 +119,10 @@ def withdraw(connection: Connection, answers: FromClause) -> None:
     Where another no is in force as well: what took it back may still be on its way to us.
     `answers` has customer_id, contact_kind, kind, channel, message_id and occurred_at.
     """
-    said_now = _in_force(answers, and_(consents.c.recorded_at == answers.c.occurred_at, ~consents.c.granted))
+    said_now = _in_force(
+        answers,
+        and_(consents.c.recorded_at == answers.c.occurred_at, ~consents.c.granted, ~consents.c.pending),
+    )
     _add(connection, answers, false(), func.coalesce(~said_now, true()))
 
 

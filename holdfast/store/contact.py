@@ -54,6 +54,10 @@ class Fallback:
     by_preference: bool = False
 
 
+CONFIRMATION = "confirmation"
+"""The purpose of letters that ask for a consent. They go to who refuses no transactional message."""
+
+
 def because(reason: Reason) -> ColumnElement[str]:
     """The reason as SQL has it."""
     return literal(reason.value, Text)
@@ -64,6 +68,7 @@ def consents_to(
 ) -> ColumnElement[bool]:
     """The latest consent up to `at` permits. Marketing needs a yes, as everything does with `opt_in`; a
     transactional message only no no."""
+    purpose = "transactional" if purpose == CONFIRMATION else purpose
     latest = (
         select(consents.c.granted)
         .where(
@@ -77,6 +82,35 @@ def consents_to(
         .scalar_subquery()
     )
     return func.coalesce(latest, true() if purpose == "transactional" and not opt_in else false())
+
+
+def waits_for_letter(customer_id: ColumnElement[int], kind: str, at: Moment) -> ColumnElement[bool]:
+    """The latest word on marketing up to `at` is a yes to be confirmed, and no letter about it went out."""
+    word, letter = consents.alias("word"), messages.alias("letter")
+    asked_at = (
+        select(case((word.c.pending, word.c.recorded_at), else_=null()))
+        .where(
+            word.c.customer_id == customer_id,
+            word.c.kind == kind,
+            word.c.purpose == "marketing",
+            word.c.recorded_at <= at,
+        )
+        .order_by(word.c.recorded_at.desc(), word.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    lettered_at = (
+        select(func.coalesce(func.max(letter.c.sent_at), -1))
+        .where(
+            letter.c.customer_id == customer_id,
+            letter.c.sent_at.is_not(None),
+            letter.c.sent_at <= at,
+            letter.c.kind == kind,
+            letter.c.purpose == CONFIRMATION,
+        )
+        .scalar_subquery()
+    )
+    return func.coalesce(asked_at > lettered_at, false())
 
 
 def between(customer_id: ColumnElement[int], low: int, high: int) -> ColumnElement[bool]:
@@ -121,6 +155,11 @@ def join_contact(
                 because(Reason.NO_CONSENT),
             ),
             (suppression.c.address_key.is_not(None), because(Reason.SUPPRESSED)),
+            *(
+                [(not_(waits_for_letter(customer_id, kind, at)), because(Reason.NOTHING_TO_CONFIRM))]
+                if purpose == CONFIRMATION
+                else []
+            ),
             else_=null(),
         )
     return source, problems
@@ -157,10 +196,10 @@ def taken(chosen: Picks, give: str) -> ColumnElement[str]:
 def why_none(routes: Sequence[Route], problems: dict[str, ColumnElement[str]]) -> ColumnElement[str]:
     """Why no route can be used, the nearest miss first; NULL when one can."""
     distinct = [problems[kind] for kind in dict.fromkeys(route.kind for route in routes)]
+    nearest = (Reason.NOTHING_TO_CONFIRM, Reason.SUPPRESSED, Reason.NO_CONSENT)
     return case(
         (or_(*(problem.is_(None) for problem in distinct)), null()),
-        (or_(*(problem == Reason.SUPPRESSED.value for problem in distinct)), because(Reason.SUPPRESSED)),
-        (or_(*(problem == Reason.NO_CONSENT.value for problem in distinct)), because(Reason.NO_CONSENT)),
+        *((or_(*(problem == reason.value for problem in distinct)), because(reason)) for reason in nearest),
         else_=because(Reason.UNREACHABLE),
     )
 
@@ -176,21 +215,37 @@ def over_cap(
     cap: Cap | None,
     at: Moment,
     before_attempt: ColumnElement[int] | None = None,
+    purpose: str = "marketing",
 ) -> ColumnElement[bool]:
-    """The customer already got the cap's number of marketing messages, taken or in doubt, in its window; by
-    calls before that attempt, if given."""
+    """The customer already got the cap's number of messages, taken or in doubt, in its window; by calls
+    before that attempt, if given.
+
+    Of marketing messages; of letters that ask for a consent, whoever has the customer's address got them:
+    many customers with one address must not be many letters to a stranger.
+    """
     if cap is None:
         return false()
     sent = messages.alias("sent")
+    who = sent.c.customer_id == customer_id
+    if purpose == CONFIRMATION:
+        theirs, same = addresses.alias("theirs"), addresses.alias("same")
+        sharing = (
+            select(same.c.customer_id)
+            .join(theirs, and_(theirs.c.kind == same.c.kind, theirs.c.address_key == same.c.address_key))
+            .where(theirs.c.customer_id == customer_id, same.c.kind == sent.c.kind)
+            # Said, because by itself SQLAlchemy looks no further than the statement around it.
+            .correlate_except(same, theirs)
+        )
+        who = sent.c.customer_id.in_(sharing)
     per = literal(int(cap.per.total_seconds() * 1_000_000), BigInteger)
     at = literal(at, UtcTime) if isinstance(at, datetime) else at
     count = (
         select(func.count())
         .select_from(sent)
         .where(
-            sent.c.customer_id == customer_id,
+            who,
             sent.c.sent_at > at - per,
-            sent.c.purpose == "marketing",
+            sent.c.purpose == purpose,
             sent.c.state.in_(("sending", "accepted", "in_doubt")),
             *([] if before_attempt is None else [func.coalesce(sent.c.attempt_id, 0) < before_attempt]),
         )

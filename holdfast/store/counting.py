@@ -82,6 +82,7 @@ class Waterfall:
             ("cannot be reached", self.entries[Reason.UNREACHABLE]),
             ("no consent", self.entries[Reason.NO_CONSENT]),
             ("suppressed", self.entries[Reason.SUPPRESSED]),
+            ("nothing to confirm", self.entries[Reason.NOTHING_TO_CONFIRM]),
         ]
         steps += [(words, -n) for words, n in taken if n]
         steps.append(("enrolled", self.enrolled))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, insert, select
 
-from holdfast.store.consents import marketing_consents, recipient
+from holdfast.store.consents import latest_words, recipient
 from holdfast.tables import addresses, consents
 
 
@@ -40,7 +40,8 @@ def accept(connection: Connection, message_id: int, who: Newcomer) -> bool:
             consents.c.customer_id == invited.customer_id, consents.c.evidence == evidence
         )
     ).all()
-    is_permitted = marketing_consents(connection, invited.customer_id).get(who.kind, False)
+    word = latest_words(connection, invited.customer_id).get(who.kind)
+    is_permitted = word is not None and word.granted
     if known_as != who.address and (used or (known_as is not None and is_permitted)):
         return False
     if known_as != who.address:

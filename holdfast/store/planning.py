@@ -39,7 +39,17 @@ from holdfast.audience.reasons import Reason
 from holdfast.audience.rules import Rule
 from holdfast.campaign.models import Campaign, Step
 from holdfast.settings import Cap
-from holdfast.store.contact import Route, because, between, join_contact, over_cap, picks, taken, why_none
+from holdfast.store.contact import (
+    CONFIRMATION,
+    Route,
+    because,
+    between,
+    join_contact,
+    over_cap,
+    picks,
+    taken,
+    why_none,
+)
 from holdfast.store.conversions import meets_goal
 from holdfast.store.preferences import ranks, why_taken
 from holdfast.store.segments import RuleContext, compile_filter, compile_rule, draw_expression
@@ -197,7 +207,7 @@ def step_messages(
             zone_key().label("zone"),
             _reached_end(plan, enrolled, now).label("end"),
             _condition(step.if_, context).label("matches"),
-            over_cap(customers.c.id, plan.cap if campaign.is_marketing else None, now).label("over_cap"),
+            over_cap(customers.c.id, plan.cap, now, purpose=campaign.purpose).label("over_cap"),
             *(problem.label(f"problem_{kind}") for kind, problem in problems.items()),
             *(rank.label(f"rank_{kind}") for kind, rank in preferred.items()),
         )
@@ -270,7 +280,7 @@ def _reached_end(plan: StepPlan, enrolled: FromClause, now: datetime) -> ColumnE
         withdrawn = exists().where(
             consents.c.customer_id == enrolled.c.customer_id,
             consents.c.kind.in_(plan.kinds),
-            consents.c.purpose == campaign.purpose,
+            consents.c.purpose == ("marketing" if campaign.purpose == CONFIRMATION else campaign.purpose),
             consents.c.granted.is_(False),
             consents.c.pending.is_(False),
             consents.c.recorded_at > enrolled.c.enrolled_at,

@@ -77,6 +77,14 @@ class Pages:
         except TokenExpired:
             raise LinkOver(self._ws.signer.verify(purpose, token)) from None
 
+    def confirmation_of(self, token: str) -> tuple[int, str]:
+        """The letter that a link confirms, and the mark of its address. Raises as `message_of` does."""
+        try:
+            return self._ws.signer.verify_confirmation(token, self._clock().date())
+        except TokenExpired:
+            message_id, _ = self._ws.signer.verify_confirmation(token)
+            raise LinkOver(message_id) from None
+
     def show(
         self,
         request: Request,
@@ -108,7 +116,7 @@ class Pages:
         message_id: int | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Response:
-        """A page that says one thing: `forged`, `expired` or `unavailable`."""
+        """A page that says one thing: `forged`, `expired`, `over` or `unavailable`."""
         contact = Contact() if message_id is None else self._known(message_id)
         return self.show(request, "notice", contact, status=status, headers=headers, what=what)
 
@@ -127,7 +135,7 @@ Form = Annotated[bytes, Depends(_form)]
 
 
 def routes(ws: Workspace, clock: Callable[[], datetime], pages: Pages) -> APIRouter:
-    """GET and POST /u/{token} and /p/{token}."""
+    """GET and POST /u/{token}, /p/{token} and /y/{token}."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/u/{token}")
@@ -160,6 +168,23 @@ def routes(ws: Workspace, clock: Callable[[], datetime], pages: Pages) -> APIRou
         if contact.may_prefer and preferred in (*contact.kinds, ""):
             responses.set_preferred(ws, message_id, preferred or None)
         return page_of(request, "preferences", message_id, saved=True)
+
+    @router.get("/y/{token}")
+    def ask_to_confirm(token: str, request: Request) -> Response:
+        message_id, mark = pages.confirmation_of(token)
+        return answer(request, message_id, responses.asked(ws, message_id, mark))
+
+    @router.post("/y/{token}")
+    def confirm(token: str, request: Request, form: Form) -> Response:
+        message_id, mark = pages.confirmation_of(token)
+        return answer(request, message_id, responses.confirm(ws, message_id, mark, clock()))
+
+    def answer(request: Request, message_id: int, state: responses.Asked) -> Response:
+        if state == "waits":
+            return page_of(request, "confirm", message_id)
+        if state == "confirmed":
+            return page_of(request, "confirmed", message_id)
+        return pages.notice(request, "over", 410, message_id)
 
     def page_of(request: Request, page: str, message_id: int, **values: Any) -> Response:
         contact = responses.contact_of(ws, message_id)

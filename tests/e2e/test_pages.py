@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+from sqlalchemy import insert
 
 from holdfast.responses import contact_of
 from holdfast.store.database import Database
-from holdfast.tables import metadata
+from holdfast.tables import consents, metadata
 from holdfast.web import create_app
 from tests.integration.conftest import Bench, Clock, Shop, make_bench
 from tests.servers.web_server import serving
@@ -38,10 +39,18 @@ class Site:
     bench: Bench
     url: str
     messages: dict[str, int]
+    letters: dict[str, int]
 
     def link(self, page: str, locale: str = "en") -> str:
         purpose: Any = {"u": "unsubscribe", "p": "preferences"}[page]
         return f"{self.url}/{page}/{self.bench.ws.signer.sign(purpose, self.messages[locale])}"
+
+    def letter(self, locale: str = "en") -> str:
+        """The link of the letter that asks a customer to confirm, in its last week."""
+        letter = self.bench.messages(id=self.letters[locale])[0]
+        until = datetime.now(UTC).date() + timedelta(days=7)
+        token = self.bench.ws.signer.sign_confirmation(letter.id, f"telegram{letter.customer_id}", until)
+        return f"{self.url}/y/{token}"
 
     def granted(self, locale: str = "en") -> set[str]:
         return {*contact_of(self.bench.ws, self.messages[locale]).granted}
@@ -61,9 +70,37 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     bench.campaign(send={"prefer": "customer"})
     bench.run()
     messages = {locale: row.id for locale, row in zip(LANGUAGES, bench.messages(), strict=True)}
+    letters = _letters(bench)
     with serving(create_app(bench.ws, lambda: datetime.now(UTC))) as url:
-        yield Site(bench, url, messages)
+        yield Site(bench, url, messages, letters)
     database.close()
+
+
+def _letters(bench: Bench) -> dict[str, int]:
+    """A letter to a customer of each language who is to confirm a yes, by the channel that is at hand."""
+    bench.edit("ask.telegram.txt", "{% block body %}{{ links.confirm }}{% endblock %}")
+    steps = [{"id": "ask", "channels": ["telegram"], "template": "ask"}]
+    bench.campaign("confirm", purpose="confirmation", steps=steps)
+    ids = {
+        locale: bench.shop.customers(1, kinds=("telegram",), consent=None, locale=locale)[0]
+        for locale in LANGUAGES
+    }
+    with bench.ws.database.write() as connection:
+        said = {
+            "kind": "telegram",
+            "purpose": "marketing",
+            "granted": False,
+            "pending": True,
+            "evidence": "test",
+        }
+        rows = [{"customer_id": id_, "recorded_at": bench.clock.now, **said} for id_ in ids.values()]
+        connection.execute(insert(consents), rows)
+    bench.clock.advance(seconds=1)
+    bench.run("confirm", "c1")
+    of_customer = {
+        row.customer_id: row.id for row in bench.messages(purpose="confirmation", state="accepted")
+    }
+    return {locale: of_customer[id_] for locale, id_ in ids.items()}
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +142,25 @@ def test_a_customer_unsubscribes_and_chooses_again_by_keyboard_alone(site: Site,
     assert page.get_by_role("status").inner_text() == "Your preferences are saved."
     assert page.get_by_role("checkbox", name="Telegram messages").is_checked() is False
     assert "telegram" not in site.granted()
+
+
+YES = {"en": "Yes, please", "de": "Ja, gerne", "ar": "نعم", "fa": "بله"}
+
+
+@pytest.mark.parametrize("locale", LANGUAGES)
+def test_a_yes_is_confirmed_by_keyboard_in_every_language(site: Site, page: Page, locale: str) -> None:
+    page.set_viewport_size({"width": 320, "height": 640})
+    page.goto(site.letter(locale))
+    contact = contact_of(site.bench.ws, site.letters[locale])
+    assert (contact.granted, contact.pending) == (set(), {"telegram"})
+    assert page.get_by_role("button", name=YES[locale], exact=True).is_visible()
+    assert page.locator("html").get_attribute("dir") == ("rtl" if locale in ("ar", "fa") else "ltr")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.get_by_role("status").wait_for()
+    assert contact_of(site.bench.ws, site.letters[locale]).granted == {"telegram"}
+    page.reload()  # which posts once more
+    assert page.get_by_role("status").is_visible()
 
 
 def test_a_customer_chooses_what_they_like_best(site: Site, page: Page) -> None:

@@ -465,3 +465,16 @@ def test_a_page_of_a_message_that_is_gone_changes_nothing(bench: Bench) -> None:
     unsubscribe(bench.ws, 404, None, "page", LATER)
     set_consents(bench.ws, 404, {"sms": False}, "page", LATER)
     assert rows(bench, consents) == rows(bench, responses) == []
+
+
+def test_a_no_at_the_moment_of_a_yes_that_waits_ends_it(bench: Bench) -> None:
+    [id_] = bench.shop.customers(1, consent=None)
+    said = {"customer_id": id_, "kind": "sms", "purpose": "marketing", "evidence": "test", "recorded_at": NOW}
+    with bench.ws.database.write() as connection:
+        connection.execute(insert(consents).values(**said, granted=False, pending=True))
+    stop = Response(ResponseKind.UNSUBSCRIBED, "e1", NOW, address=f"sms{id_}")
+    apply(bench.ws, "sms", [stop], NOW)
+    c = consents.c
+    with bench.ws.database.read() as connection:
+        words = connection.execute(select(c.granted, c.pending).order_by(c.id)).all()
+    assert [tuple(word) for word in words] == [(False, True), (False, False)]

@@ -183,7 +183,7 @@ def import_table(
     header, before anything is written; StoreError when the database stops in the middle, after which the
     import can be run again.
     """
-    conventions = Conventions.of(project.business, now)
+    conventions = Conventions.of(project.business, now, project.defaults.double_opt_in)
 
     @lru_cache(_READERS)
     def reader_of(header: Header) -> _Rows:

@@ -12,7 +12,9 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    Integer,
     Text,
+    and_,
     case,
     delete,
     func,
@@ -21,7 +23,6 @@ from sqlalchemy import (
     or_,
     select,
     text,
-    true,
     tuple_,
 )
 
@@ -32,13 +33,13 @@ from holdfast.store.imports.values import (
     Conventions,
     Rejected,
     address,
+    consent,
     country_code,
     identifier,
     language_tag,
     scalar,
     to_json,
     words,
-    yes_or_no,
 )
 from holdfast.store.staging import rows_written, stage, staging_table, upsert
 from holdfast.tables import Json, addresses, consents, customers, to_microseconds
@@ -61,6 +62,8 @@ _KIND = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _CONSENT = re.compile(r"consent\.([a-z][a-z0-9_]*)(?:\.(marketing|transactional))?")
 _ADDRESS = re.compile(r"address\.([a-z][a-z0-9_]*)")
 _EVIDENCE = "import "
+# What a consent says, from a file or in force.
+_NO, _PENDING, _YES = range(3)
 
 _staged = staging_table(
     "staged_customers",
@@ -82,14 +85,14 @@ _staged_consents = staging_table(
     Column("customer", Text, primary_key=True),
     Column("kind", Text, primary_key=True),
     Column("purpose", Text, primary_key=True),
-    Column("granted", Boolean),
+    Column("word", Integer),
 )
 
 
 class _Customer(NamedTuple):
     staged: tuple[Any, ...]
     addresses: list[tuple[str, str, str | None, str | None]]
-    consents: list[tuple[str, str, str, bool]]
+    consents: list[tuple[str, str, str, int]]
 
 
 class CustomerRows:
@@ -138,23 +141,27 @@ class CustomerRows:
         )
         written = [(kind, address(name, kind, cells[place])) for place, name, kind in self._addresses]
         stated = [
-            (kind, purpose, yes_or_no(name, cells[place])) for place, name, kind, purpose in self._consents
+            (kind, purpose, self._word(kind, purpose, given))
+            for place, name, kind, purpose in self._consents
+            if (given := consent(name, cells[place])) is not None
         ]
         return customer_id, _Customer(
             staged,
             [(customer_id, kind, at, address_key(kind, at) if at else None) for kind, at in written],
-            [
-                (customer_id, kind, purpose, granted)
-                for kind, purpose, granted in stated
-                if granted is not None
-            ],
+            [(customer_id, *one) for one in stated],
         )
+
+    def _word(self, kind: str, purpose: str, given: tuple[bool, bool]) -> int:
+        granted, is_confirmed = given
+        waits = purpose == "marketing" and kind in self._conventions.double_opt_in and not is_confirmed
+        return _NO if not granted else _PENDING if waits else _YES
 
     def write(self, connection: Connection, rows: Sequence[_Customer]) -> Written:
         """Customers, then their addresses and consents."""
         stage(connection, _staged, [row.staged for row in rows])
         written = self._write_customers(connection)
         stage(connection, _staged_addresses, [staged for row in rows for staged in row.addresses])
+        written += self._ask_again(connection) if self._conventions.double_opt_in else 0
         written += _write_addresses(connection)
         stage(connection, _staged_consents, [staged for row in rows for staged in row.consents])
         written += self._append_consents(connection)
@@ -185,32 +192,74 @@ class CustomerRows:
     def _append_consents(self, connection: Connection) -> int:
         """What the file says anew. What it only repeats must not overrule what the customer said since, nor
         a first yes, which may be of any age, a no."""
+        staged, c = _staged_consents.c, consents.c
         latest = (
-            select(consents.c.granted)
+            select(case((c.pending, _PENDING), (c.granted, _YES), else_=_NO))
             .where(
-                consents.c.customer_id == customers.c.id,
-                consents.c.kind == _staged_consents.c.kind,
-                consents.c.purpose == _staged_consents.c.purpose,
+                c.customer_id == customers.c.id,
+                c.kind == staged.kind,
+                c.purpose == staged.purpose,
             )
-            .order_by(consents.c.recorded_at.desc(), consents.c.id.desc())
+            .order_by(c.recorded_at.desc(), c.id.desc())
             .limit(1)
         )
         in_force = latest.scalar_subquery()
-        last_imported = latest.where(consents.c.evidence.startswith(_EVIDENCE)).scalar_subquery()
-        granted = _staged_consents.c.granted
+        last_imported = latest.where(c.evidence.startswith(_EVIDENCE)).scalar_subquery()
+        says_yes = staged.word != _NO
+        # Whether it was to be confirmed is not the file's word: that may have been set since.
+        says_anew = says_yes.is_distinct_from(last_imported != _NO)
+        is_confirmed_now = and_(staged.word == _YES, last_imported == _PENDING, in_force == _PENDING)
+        may_be_first = or_(~says_yes, last_imported.is_not(None), func.coalesce(in_force, _YES) != _NO)
+        needs_nothing = and_(staged.word == _PENDING, func.coalesce(in_force, _NO) != _NO)
+        conditions = [says_anew, may_be_first]
+        if self._conventions.double_opt_in:
+            conditions = [or_(says_anew, is_confirmed_now), may_be_first, ~needs_nothing]
         values = (
             select(
                 customers.c.id.label("customer_id"),
-                _staged_consents.c.kind,
-                _staged_consents.c.purpose,
-                granted,
+                staged.kind,
+                staged.purpose,
+                (staged.word == _YES).label("granted"),
+                (staged.word == _PENDING).label("pending"),
                 literal(self._evidence).label("evidence"),
                 literal(self._now).label("recorded_at"),
             )
-            .join_from(_staged_consents, customers, customers.c.external_id == _staged_consents.c.customer)
+            .join_from(_staged_consents, customers, customers.c.external_id == staged.customer)
+            .where(*conditions)
+        )
+        names = [column.name for column in values.selected_columns]
+        return rows_written(connection, insert(consents).from_select(names, values))
+
+    def _ask_again(self, connection: Connection) -> int:
+        """Who confirmed another address than the one they have by now has not confirmed this one."""
+        staged, known = _staged_addresses.c, addresses.c
+        word = (
+            select(consents.c.granted)
             .where(
-                granted.is_distinct_from(last_imported),
-                or_(~granted, last_imported.is_not(None), func.coalesce(in_force, true())),
+                consents.c.customer_id == customers.c.id,
+                consents.c.kind == staged.kind,
+                consents.c.purpose == "marketing",
+            )
+            .order_by(consents.c.recorded_at.desc(), consents.c.id.desc())
+            .limit(1)
+            .scalar_subquery()
+        )
+        values = (
+            select(
+                customers.c.id.label("customer_id"),
+                staged.kind,
+                literal("marketing").label("purpose"),
+                literal(False, Boolean).label("granted"),
+                literal(True, Boolean).label("pending"),
+                literal(f"{self._evidence}, another address").label("evidence"),
+                literal(self._now).label("recorded_at"),
+            )
+            .join_from(_staged_addresses, customers, customers.c.external_id == staged.customer)
+            .join(addresses, and_(known.customer_id == customers.c.id, known.kind == staged.kind))
+            .where(
+                staged.kind.in_(sorted(self._conventions.double_opt_in)),
+                staged.address_key != known.address_key,
+                word,
             )
         )
         names = [column.name for column in values.selected_columns]

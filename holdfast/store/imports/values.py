@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -57,7 +58,8 @@ class Rejected(ValueError):
 class Conventions:
     """How this business writes times and amounts: what a file leaves unsaid.
 
-    `latest` is the last moment, in microseconds, that is not in the future.
+    `latest` is the last moment, in microseconds, that is not in the future. Of the kinds `double_opt_in` a
+    yes to marketing counts once it is confirmed.
     """
 
     zone: ZoneInfo
@@ -65,9 +67,10 @@ class Conventions:
     digits: int
     today: date
     latest: int
+    double_opt_in: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, business: Business, now: datetime) -> Conventions:
+    def of(cls, business: Business, now: datetime, double_opt_in: Iterable[str] = ()) -> Conventions:
         """The conventions at this moment."""
         zone = ZoneInfo(business.timezone)
         return cls(
@@ -76,6 +79,7 @@ class Conventions:
             digits=get_currency_precision(business.currency),
             today=now.astimezone(zone).date(),
             latest=to_microseconds(now + _DAY),
+            double_opt_in=frozenset(double_opt_in),
         )
 
     def moment(self, column: str, text: str) -> tuple[int, int]:
@@ -202,14 +206,16 @@ def address(column: str, kind: str, text: str) -> str | None:
     return text
 
 
-def yes_or_no(column: str, text: str) -> bool | None:
-    """Consent, given or refused; nothing when the cell says nothing."""
+def consent(column: str, text: str) -> tuple[bool, bool] | None:
+    """Consent, given or refused, and whether it is known to be confirmed; nothing for an empty cell."""
     text = text.strip().lower()
     if not text:
         return None
+    if text == "confirmed":
+        return True, True
     if text not in _YES_NO:
         raise Rejected(f"{column}: neither yes nor no")
-    return _YES_NO[text]
+    return _YES_NO[text], False
 
 
 def scalar(column: str, text: str) -> str | int | float | bool | None:
