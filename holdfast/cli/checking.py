@@ -12,9 +12,13 @@ import typer
 from holdfast.cli.session import AsJson, Session, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from holdfast.channel import Capabilities
     from holdfast.content.lint import PostCheck
+    from holdfast.documents import Document
     from holdfast.errors import Problem
+    from holdfast.settings import Project
 
 
 def validate(
@@ -74,6 +78,7 @@ def _problems(project_file: Path, names: list[str]) -> tuple[list[Problem], list
         if project is not None:
             capabilities, post_checks = described_channels(document, project)
             library = Library(project.root / "templates", project.brand, project.business)
+        of_project = document
         problems += document.problems
     except ProblemsFound as error:
         problems += error.problems
@@ -82,6 +87,7 @@ def _problems(project_file: Path, names: list[str]) -> tuple[list[Problem], list
         problems += document.problems
     except ProblemsFound as error:
         problems += error.problems
+    asked: set[str] = set()
     for path in paths:
         try:
             document, campaign = read_campaign(path, project, segments, capabilities)
@@ -91,8 +97,23 @@ def _problems(project_file: Path, names: list[str]) -> tuple[list[Problem], list
         problems += document.problems
         if campaign is not None and project is not None:
             kinds = {name: can.kind for name, can in capabilities.items()}
+            if campaign.purpose == "confirmation":
+                asked |= {kinds.get(name, "") for step in campaign.sends for name in step.channels}
             problems += lint_templates(campaign, project, kinds, document, library, post_checks)
+    if project is not None and not names:
+        problems += _never_asked(of_project, project, asked)
     return sorted(problems), [path.stem for path in paths]
+
+
+def _never_asked(document: Document, project: Project, asked: set[str]) -> Iterator[Problem]:
+    """Kinds with double opt-in that no campaign sends the letters of: their yes would wait for ever."""
+    for index, kind in enumerate(project.defaults.double_opt_in):
+        if kind not in asked:
+            yield document.problem(
+                ("defaults", "double_opt_in", index),
+                f"no campaign asks customers to confirm a yes by {kind}",
+                expected="one with `purpose: confirmation`, see docs/campaigns.md",
+            )
 
 
 def _count(number: int, noun: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -24,6 +24,7 @@ from sqlalchemy import (
     Text,
     and_,
     case,
+    cast,
     delete,
     exists,
     func,
@@ -31,6 +32,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    union_all,
     update,
 )
 
@@ -276,7 +278,20 @@ def _match_by_address(connection: Connection) -> None:
 
 
 def _answers(*kinds: ResponseKind) -> Subquery:
-    return select(_given).where(_given.c.kind.in_([kind.value for kind in kinds])).subquery("answers")
+    """The answers of these kinds, by everybody who says so: who has only an address to be known by speaks for
+    all customers who have it, or would be written to by another's name."""
+    of_kind = _given.c.kind.in_([kind.value for kind in kinds])
+    same = and_(addresses.c.kind == _given.c.contact_kind, addresses.c.address_key == _given.c.address_key)
+    others: dict[str, ColumnElement[Any]] = {
+        "customer_id": addresses.c.customer_id,
+        "message_id": cast(null(), BigInteger),
+    }
+    of_others = (
+        select(*(others.get(column.name, column).label(column.name) for column in _given.c))
+        .join_from(_given, addresses, same)
+        .where(of_kind, ~_given.c.proof, addresses.c.customer_id != _given.c.customer_id)
+    )
+    return union_all(select(_given).where(of_kind), of_others).subquery("answers")
 
 
 # --- what it changes ------------------------------------------------------------------------------

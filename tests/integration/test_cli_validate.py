@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -282,3 +284,16 @@ def test_ten_campaigns_are_validated_in_under_two_seconds(project: Path) -> None
         (project / "campaigns" / f"winback{number}.yaml").write_text(text)
     assert holdfast(project, "validate").stderr == "11 campaigns checked, no problems\n"
     assert processor_time(lambda: holdfast(project, "validate")) < 2
+
+
+def test_a_double_opt_in_that_nobody_is_asked_for_is_a_problem_and_the_documented_campaign_ends_it(
+    project: Path,
+) -> None:
+    replace(project / "holdfast.yaml", "defaults:", "defaults:\n  double_opt_in: [email]")
+    found = holdfast(project, "validate")
+    assert found.returncode == 1
+    assert "no campaign asks customers to confirm a yes by email" in found.stdout
+    docs = (REPOSITORY / "docs" / "campaigns.md").read_text(encoding="utf-8")
+    [written] = re.findall(r"    # campaigns/confirm\.yaml\n((?:    .*\n)+)", docs)
+    (project / "campaigns" / "confirm.yaml").write_text(textwrap.dedent(written))
+    assert holdfast(project, "validate").stdout == ""

@@ -478,3 +478,21 @@ def test_a_no_at_the_moment_of_a_yes_that_waits_ends_it(bench: Bench) -> None:
     with bench.ws.database.read() as connection:
         words = connection.execute(select(c.granted, c.pending).order_by(c.id)).all()
     assert [tuple(word) for word in words] == [(False, True), (False, False)]
+
+
+def test_a_stop_from_an_address_is_of_all_customers_who_have_it_and_so_is_the_start(bench: Bench) -> None:
+    sent(bench, 3)
+    with bench.ws.database.write() as connection:
+        connection.execute(addresses.update().where(addresses.c.customer_id < 3).values(address_key="+4915"))
+    stop, start = ResponseKind.UNSUBSCRIBED, ResponseKind.RESUBSCRIBED
+
+    def who_permits() -> list[bool]:
+        return ["sms" in contact_of(bench.ws, row.id).granted for row in bench.messages()]
+
+    apply(bench.ws, "sms", [answer(stop, address="+4915")], LATER)
+    assert who_permits() == [False, False, True]
+    apply(bench.ws, "sms", [answer(start, at=120, address="+4915")], LATER)
+    assert who_permits() == [True, True, True]
+    # By our key it is one customer's: who reads a letter of theirs.
+    apply(bench.ws, "sms", [answer(stop, at=180, address="+4915", key=keys(bench)[0])], LATER)
+    assert who_permits() == [False, True, True]

@@ -159,6 +159,12 @@ WRONG = [
         " expected the key left out\n    holdout: 10%\n    ^",
     ),
     (
+        "holdout: 10%",
+        "purpose: confirmation\nholdout: 10%",
+        "campaigns/winback.yaml:6:1: `holdout` has no effect on confirmation messages;"
+        " expected the key left out\n    holdout: 10%\n    ^",
+    ),
+    (
         "plain: {weight: 50}",
         "plain: {weight: 0}",
         "campaigns/winback.yaml:13:23: `weight` is 0; expected more than 0\n"

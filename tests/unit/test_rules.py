@@ -47,6 +47,7 @@ EXAMPLES: list[tuple[dict[str, Any], str]] = [
     ),
     ({"consent": "email"}, "permits marketing by email"),
     ({"consent": {"kind": "sms", "purpose": "transactional"}}, "permits transactional by sms"),
+    ({"consent": {"kind": "email", "pending": True}}, "is yet to be asked to confirm marketing by email"),
     ({"reachable": "telegram"}, "reachable by telegram"),
     ({"sample": "10%"}, "in the 10% sample"),
     ({"sample": {"share": "2.5%", "salt": "spring"}}, "in the 2.5% sample 'spring'"),
@@ -151,6 +152,10 @@ REFUSED = [
     ),
     ('{"attributes.a\'b": 1}', "1:12: unknown key `attributes.a'b`"),
     ("{consent: {purpose: marketing}}", "1:21: `kind` is missing in `consent`"),
+    (
+        "{consent: {kind: email, purpose: transactional, pending: true}}",
+        "1:21: `consent`: only a yes to marketing waits to be confirmed; expected no `purpose` beside `pending`",
+    ),
     ("{sample: 10}", "1:20: `sample` is not a share; expected a percentage from 0% to 100%, like 10%"),
 ]
 
