@@ -158,9 +158,8 @@ def _without_effect(document: Document) -> Iterator[Problem]:
                 yield document.problem(
                     place, "nobody can convert: the campaign has no goal", expected="a `goal`"
                 )
-    without = {"transactional": ("holdout", "send.cap"), "confirmation": ("holdout",)}
     if (purpose := data.get("purpose")) in ("transactional", "confirmation"):
-        for pattern in without[purpose]:
+        for pattern in ("holdout", "send.cap"):
             for place, _ in document.find(pattern):
                 what = f"`{place[-1]}` has no effect on {purpose} messages"
                 yield document.problem(place, what, expected="the key left out", at_key=True)

@@ -20,7 +20,7 @@ from holdfast.channel import Capabilities, Channel
 from holdfast.content.library import Library
 from holdfast.errors import RunError
 from holdfast.mistakes import closest
-from holdfast.settings import Cap, Guard, Project, SendPolicy, StopIf
+from holdfast.settings import Guard, Project, SendPolicy, StopIf
 from holdfast.store.contact import Fallback, Route
 from holdfast.store.database import Database
 from holdfast.store.history import Bestsellers, load_bestsellers
@@ -33,10 +33,6 @@ if TYPE_CHECKING:
 
 Rates = Callable[[str, float | None], float | None]
 """The rate in force on a channel, in messages a second, given that of the project file; None: no rate."""
-
-
-# To one address, of those that ask for a consent, whoever named it: nobody is to be flooded with them.
-_MOST_LETTERS = Cap(messages=3, per=timedelta(days=7))
 
 
 def _of_the_file(channel: str, rate: float | None) -> float | None:
@@ -190,12 +186,11 @@ class Workspace:
             return self._bestsellers[day]
 
     def send_policy(self, campaign: Campaign) -> SendPolicy:
-        """How to send: the campaign's own policy, else the project's. A transactional one has no cap."""
+        """How to send: the campaign's own policy, else the project's. Only marketing has a cap."""
         own, default = campaign.send or SendPolicy(), self.project.defaults.send
-        caps = {"marketing": own.cap or default.cap, "confirmation": own.cap or _MOST_LETTERS}
         return SendPolicy(
             window=own.window or default.window,
-            cap=caps.get(campaign.purpose),
+            cap=(own.cap or default.cap) if campaign.is_marketing else None,
             rate=own.rate or default.rate,
             prefer=own.prefer or default.prefer,
         )

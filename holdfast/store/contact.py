@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import (
     BigInteger,
@@ -57,6 +57,8 @@ class Fallback:
 CONFIRMATION = "confirmation"
 """The purpose of letters that ask for a consent. They go to who refuses no transactional message."""
 
+_MOST_LETTERS = Cap(messages=3, per=timedelta(days=7))
+
 
 def because(reason: Reason) -> ColumnElement[str]:
     """The reason as SQL has it."""
@@ -85,7 +87,8 @@ def consents_to(
 
 
 def waits_for_letter(customer_id: ColumnElement[int], kind: str, at: Moment) -> ColumnElement[bool]:
-    """The latest word on marketing up to `at` is a yes to be confirmed, and no letter about it went out."""
+    """The latest word on marketing up to `at` is a yes to be confirmed, no letter about it went out, and the
+    address has not got as many as it may."""
     word, letter = consents.alias("word"), messages.alias("letter")
     asked_at = (
         select(case((word.c.pending, word.c.recorded_at), else_=null()))
@@ -110,7 +113,8 @@ def waits_for_letter(customer_id: ColumnElement[int], kind: str, at: Moment) -> 
         )
         .scalar_subquery()
     )
-    return func.coalesce(asked_at > lettered_at, false())
+    is_spared = over_cap(customer_id, _MOST_LETTERS, at, purpose=CONFIRMATION)
+    return and_(func.coalesce(asked_at > lettered_at, false()), not_(is_spared))
 
 
 def between(customer_id: ColumnElement[int], low: int, high: int) -> ColumnElement[bool]:

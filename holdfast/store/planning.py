@@ -207,7 +207,7 @@ def step_messages(
             zone_key().label("zone"),
             _reached_end(plan, enrolled, now).label("end"),
             _condition(step.if_, context).label("matches"),
-            over_cap(customers.c.id, plan.cap, now, purpose=campaign.purpose).label("over_cap"),
+            over_cap(customers.c.id, plan.cap, now).label("over_cap"),
             *(problem.label(f"problem_{kind}") for kind, problem in problems.items()),
             *(rank.label(f"rank_{kind}") for kind, rank in preferred.items()),
         )

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from holdfast.channel import Accepted, Rejected, RejectReason
+from holdfast.cli.running import _print_why
 from holdfast.delivery import enroll, open_run
 from holdfast.report import why
 from holdfast.store.preferences import ANSWERED_WITHIN, WEIGHTS
@@ -237,3 +238,16 @@ def test_messages_that_are_on_their_way_go_out(three: Bench) -> None:
     three.run()
     assert [row.state for row in three.messages()] == ["accepted"] * 3
     assert [three.channels[kind].addresses for kind in KINDS] == [["sms1"], ["telegram2"], ["email3"]]
+
+
+def test_why_says_in_words_why_it_was_this_channel(three: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    one, other, third = three.shop.customers(3, kinds=KINDS)
+    choose(three, one, "email")
+    answered(three, other, "telegram", three.clock.now - DAY, replied_at=three.clock.now - DAY)
+    three.run()
+    for id_ in (one, other, third):
+        _print_why(why(three.ws, "hello", f"c{id_}", three.clock.now))
+    told = capsys.readouterr().out
+    assert "first by email, which the customer chose: accepted" in told
+    assert "first by telegram, which the customer answers on most: accepted" in told
+    assert "first by sms: accepted" in told

@@ -154,7 +154,8 @@ REFUSED = [
     ("{consent: {purpose: marketing}}", "1:21: `kind` is missing in `consent`"),
     (
         "{consent: {kind: email, purpose: transactional, pending: true}}",
-        "1:21: `consent`: only a yes to marketing waits to be confirmed; expected no `purpose` beside `pending`",
+        "1:21: `consent`: only a yes to marketing waits to be confirmed;"
+        " expected no `purpose` beside `pending`",
     ),
     ("{sample: 10}", "1:20: `sample` is not a share; expected a percentage from 0% to 100%, like 10%"),
 ]
