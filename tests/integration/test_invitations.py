@@ -195,3 +195,9 @@ def test_a_project_without_a_bots_name_invites_nobody(bench: Bench) -> None:
     bench.shop.customers(1)
     bench.run()
     assert [message.text.strip() for message in bench.sms.calls[0]] == ["Hello"]
+
+
+def test_the_link_of_a_test_letter_is_nobodys(invited: Bench) -> None:
+    payload = invited.ws.signer.sign_invitation(0, invited.clock.now.date() + DAY)
+    says(invited, f"/start {payload}")
+    assert (chats(invited), said(invited)) == ({}, [])
