@@ -18,6 +18,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    Subquery,
     Text,
     Update,
     and_,
@@ -105,12 +106,11 @@ def write_calls(
 
     Committed when this returns. See `_end` and `_begin` for what becomes of the messages.
     """
-    outcomes = _packed(ended)  # before everybody waits
     with database.write(exclusive=True) as connection:
         # Asked under the lock: a no that was written while we waited for it is of before this moment.
         now = clock()
         if ended:
-            _end(connection, database, terms, ended, outcomes, now)
+            _end(connection, database, terms, ended, now)
         return _begin(connection, database, terms, beginning, now) if beginning else []
 
 
@@ -266,61 +266,72 @@ def _judged(is_sqlite: bool, route: Route, purpose: str, cap: Cap | None) -> CTE
 # --- ending ---------------------------------------------------------------------------------------
 
 
-def _packed(calls: Sequence[Ended]) -> str:
-    """What became of all their messages, for `_settlement`."""
-    return packed(
-        (
-            outcome.id,
-            outcome.state,
-            outcome.reason,
-            outcome.provider_id,
-            None if outcome.due_at is None else to_microseconds(outcome.due_at),
-            attempt_id,
-        )
-        for attempt_id, settled in calls
-        for outcome in settled
-    )
-
-
 def _end(
-    connection: Connection,
-    database: Database,
-    terms: Terms,
-    calls: Sequence[Ended],
-    given: str,
-    now: datetime,
+    connection: Connection, database: Database, terms: Terms, calls: Sequence[Ended], now: datetime
 ) -> None:
-    """Writes what the calls' messages became, as `_packed`, and the fallbacks of the rejected ones.
+    """Writes what the calls' messages became, and the fallbacks of the rejected ones.
 
     An outcome that comes late is the truth all the same: about a message in doubt; and `accepted` even where
     it was planned again meanwhile, so that it does not go out again. Otherwise an outcome says nothing about
     a later call than its own.
     """
-    connection.execute(_settlement(database.is_sqlite), {"outcomes": given, "now": now})
-    rejected = [outcome.id for _, settled in calls for outcome in settled if outcome.state == "rejected"]
+    taken, others = list[Any](), list[Any]()
+    for attempt_id, settled in calls:
+        for each in settled:
+            due_at = None if each.due_at is None else to_microseconds(each.due_at)
+            record = (each.id, attempt_id, each.state, each.reason, each.provider_id, due_at)
+            (taken if each.state in ("accepted", "in_doubt") else others).append(record)
+    found = connection.execute(_taking(database.is_sqlite), {"outcomes": packed(taken), "now": now}).rowcount
+    if found < len(taken):
+        others += taken
+    if others:
+        connection.execute(_settlement(database.is_sqlite), {"outcomes": packed(others), "now": now})
+    rejected = [each.id for _, settled in calls for each in settled if each.state == "rejected"]
     insert_fallbacks(connection, database, rejected, terms.fallbacks, terms.purpose, now)
     connection.execute(_counting(), [_counted(call, now) for call in calls])
 
 
+_OUTCOME: dict[str, TypeEngine[Any]] = {
+    "id": BigInteger(),
+    "attempt_id": BigInteger(),
+    "state": Text(),
+    "reason": Text(),
+    "provider_id": Text(),
+    "due_at": BigInteger(),
+}
+
+
+@lru_cache(maxsize=2)
+def _taking(is_sqlite: bool) -> Update:
+    """Settles what may have been taken, `accepted` or `in_doubt`, by the call itself; binds outcomes and now.
+
+    What almost every message comes to: it leaves alone what cannot have changed, and its indexes.
+    """
+    given = rows_of(bindparam("outcomes", type_=Text), is_sqlite, _OUTCOME)
+    return (
+        update(messages)
+        .where(messages.c.id == given.c.id, _is_of_call(given))
+        .values(
+            state=given.c.state,
+            reason=given.c.reason,
+            provider_id=given.c.provider_id,
+            settled_at=_NOW,
+            lease_owner=None,
+            lease_expires_at=None,
+        )
+    )
+
+
 @lru_cache(maxsize=2)
 def _settlement(is_sqlite: bool) -> Update:
-    """The statement of `_end`; binds outcomes and now."""
-    columns: dict[str, TypeEngine[Any]] = {
-        "id": BigInteger(),
-        "state": Text(),
-        "reason": Text(),
-        "provider_id": Text(),
-        "due_at": BigInteger(),
-        "attempt_id": BigInteger(),
-    }
-    given = rows_of(bindparam("outcomes", type_=Text), is_sqlite, columns)
-    own_call = messages.c.attempt_id == given.c.attempt_id
+    """Settles whatever it may be, also what comes late; binds outcomes and now."""
+    given = rows_of(bindparam("outcomes", type_=Text), is_sqlite, _OUTCOME)
     return (
         update(messages)
         .where(
             messages.c.id == given.c.id,
             or_(
-                and_(own_call, messages.c.state.in_(("sending", "in_doubt"))),
+                _is_of_call(given),
                 and_(given.c.state == "accepted", messages.c.state.in_(UNSETTLED)),
             ),
         )
@@ -339,6 +350,10 @@ def _settlement(is_sqlite: bool) -> Update:
             lease_expires_at=None,
         )
     )
+
+
+def _is_of_call(given: Subquery) -> ColumnElement[bool]:
+    return and_(messages.c.attempt_id == given.c.attempt_id, messages.c.state.in_(("sending", "in_doubt")))
 
 
 # By state, the column of `attempts` that counts it.
