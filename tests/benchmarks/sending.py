@@ -31,6 +31,7 @@ LEAST_GAIN = 1.6  # of the second process
 MOST_WRITING = 25  # percent
 # A chunk of messages falls into requests by locale and by their ways through the template.
 MOST_CALLS = 20
+ONE_CALL_AT_A_TIME = "merged"
 LEAST_MESSAGES = 15_000  # that what depends on chunks is judged from
 
 
@@ -76,8 +77,13 @@ def _compare(enrolled: Enrolled, payload: str, rounds: int, least: float) -> lis
     judged = [
         Bound(f"sending {title}, calls per 1,000 messages", calls, MOST_CALLS),
         Bound(f"sending {title}, two processes over one", one / two, LEAST_GAIN, at_least=True),
-        Bound(f"sending {title}, time of two in writes", rivals.writing, MOST_WRITING, " %"),
     ]
+    writing = Bound(f"sending {title}, time of two in writes", rivals.writing, MOST_WRITING, " %")
+    # Of a channel's calls that overlap, some write while others post: that is not time that writes take.
+    if payload == ONE_CALL_AT_A_TIME:
+        judged.append(writing)
+    else:
+        print(f"  of the time of two, at least one call writes in {writing.figure:.0f} %")
     # Below, calls are not full, and two processes have too few chunks to be at work until the end.
     if enrolled.due >= LEAST_MESSAGES:
         return [ratio, *judged]
