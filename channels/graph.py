@@ -23,31 +23,32 @@ from holdfast.units import WebAddress
 # --- settings ---------------------------------------------------------------------------------------
 
 
-def _check_secret(value: SecretStr) -> SecretStr:
-    # It stands in a header, where a space or a line break would end it.
-    if not re.fullmatch(r"[!-~]+", value.get_secret_value()):
-        raise PydanticCustomError("secret", "not as Meta shows it; expected letters and digits, no spaces")
-    return value
+def written(form: str, problem: str) -> AfterValidator:
+    """Refuses texts and secrets of another form, with the problem and without showing them."""
+
+    def check(value: str | SecretStr) -> str | SecretStr:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if not re.fullmatch(form, text):
+            raise PydanticCustomError("form", problem)
+        return value
+
+    return AfterValidator(check)
 
 
-def _check_id(value: str) -> str:
-    if not re.fullmatch(r"[0-9]{5,25}", value):
-        raise PydanticCustomError("id", "not an id of Meta's; expected digits alone, without a +")
-    return value
-
-
-def _check_version(value: str) -> str:
-    if not re.fullmatch(r"v[0-9]{1,3}\.[0-9]{1,2}", value):
-        raise PydanticCustomError("version", "not a version of the Graph API; expected one like v24.0")
-    return value
-
-
-Secret = Annotated[SecretStr, AfterValidator(_check_secret)]
+# It stands in a header, where a space or a line break would end it.
+Secret = Annotated[
+    SecretStr, written(r"[!-~]+", "not as Meta shows it; expected letters and digits, no spaces")
+]
 # YAML reads digits as a number.
 ObjectId = Annotated[
-    str, BeforeValidator(lambda value: str(value) if type(value) is int else value), AfterValidator(_check_id)
+    str,
+    BeforeValidator(lambda value: str(value) if type(value) is int else value),
+    written(r"[0-9]{5,25}", "not an id of Meta's; expected digits alone, without a +"),
 ]
-Version = Annotated[str, AfterValidator(_check_version)]
+Version = Annotated[
+    str,
+    written(r"v[0-9]{1,3}\.[0-9]{1,2}", "not a version of the Graph API; expected one like v24.0"),
+]
 
 
 class GraphSettings(OneACallSettings):

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from channels import twilio_events as events
 from channels.one_a_call import Answer, Call, OneACall, OneACallSettings, sendable
 from channels.sms_text import segments
-from holdfast.audience.addresses import phone_number
+from holdfast.audience.addresses import e164
 from holdfast.channel import (
     Accepted,
     Capabilities,
@@ -31,7 +31,6 @@ from holdfast.units import WebAddress
 
 LONGEST_MESSAGE = 1600
 
-_E164 = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
 _FORMS = {
     "account_sid": (re.compile(r"AC[0-9a-f]{32}"), "AC and 32 digits or letters a to f"),
     "auth_token": (re.compile(r"[!-~]{1,128}"), "the token as the console shows it"),
@@ -117,8 +116,8 @@ class TwilioChannel(OneACall):
 
     def call(self, message: Message) -> Call | Rejected:
         """The form that makes a message."""
-        number = phone_number(message.to) if len(message.to.splitlines()) == 1 else ""
-        if not _E164.fullmatch(number):
+        number = e164(message.to)
+        if not number:
             return Rejected(RejectReason.BAD_ADDRESS, "not an E.164 number")
         text = sendable(message.text).strip()
         if not text:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from channels import whatsapp_events
-from channels.graph import GraphChannel, GraphSettings, ObjectId, text
+from channels.graph import GraphChannel, GraphSettings, ObjectId, text, written
 from channels.one_a_call import Answer, Call, sendable
-from holdfast.audience.addresses import phone_number
+from holdfast.audience.addresses import e164
 from holdfast.channel import (
     Accepted,
     Capabilities,
@@ -25,33 +24,21 @@ from holdfast.channel import (
 )
 
 LONGEST_TEXT = 4096
-# E.164, in any punctuation that people use.
-_LONGEST_ADDRESS = 40
-_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
-
-
-def _check_template(value: str) -> str:
-    if not re.fullmatch(r"[a-z0-9_]{1,512}", value):
-        raise PydanticCustomError("template", "not a template's name; expected small letters, digits and _")
-    return value
-
-
-def _check_language(value: str) -> str:
-    if not re.fullmatch(r"[a-z]{2,3}(_[A-Za-z]{2,4})?", value):
-        raise PydanticCustomError("language", "not a language of WhatsApp; expected one like en_US or de")
-    return value
+Template = Annotated[
+    str, written(r"[a-z0-9_]{1,512}", "not a template's name; expected small letters, digits and _")
+]
+Language = Annotated[
+    str,
+    written(r"[a-z]{2,3}(_[A-Za-z]{2,4})?", "not a language of WhatsApp; expected one like en_US or de"),
+]
 
 
 class WhatsAppSettings(GraphSettings):
     """Settings of the WhatsApp channel."""
 
     phone_number_id: ObjectId = Field(description="The id of the number that sends; not the number itself.")
-    template: Annotated[str, AfterValidator(_check_template)] | None = Field(
-        None, description="The name of an approved template; none: free text."
-    )
-    language: Annotated[str, AfterValidator(_check_language)] | None = Field(
-        None, description="The template's language, like `en_US`."
-    )
+    template: Template | None = Field(None, description="The name of an approved template; none: free text.")
+    language: Language | None = Field(None, description="The template's language, like `en_US`.")
     parameters: tuple[str, ...] = Field(
         (), description="The names of its body's parameters, a line of the text for each."
     )
@@ -81,9 +68,9 @@ class WhatsAppChannel(GraphChannel):
 
     def call(self, message: Message) -> Call | Rejected:
         """The call that sends the message, or why none can."""
-        number = phone_number(message.to.strip(" "))
-        if len(message.to) > _LONGEST_ADDRESS or "\n" in message.to or not _NUMBER.fullmatch(number):
-            return Rejected(RejectReason.BAD_ADDRESS)
+        number = e164(message.to)
+        if not number:
+            return Rejected(RejectReason.BAD_ADDRESS, "not an E.164 number")
         content = self._content(sendable(message.text))
         if isinstance(content, Rejected):
             return content

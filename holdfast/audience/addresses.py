@@ -8,8 +8,10 @@ import unicodedata
 import idna
 
 _LONGEST = 320
+_LONGEST_NUMBER = 40  # in any punctuation that people use
 _HANDLE = r"@?\w{1,15}|\d{1,20}"
-_NUMBER = (r"\+[1-9]\d{6,14}", "a number with its country, like +49 151 12345678")
+_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+_NUMBER = (_E164.pattern, "a number with its country, like +49 151 12345678")
 # By kind: what the whole address is, and that in words. Of other kinds it is any line of text.
 _FORMS = {
     "email": (r'[^\s<>()\[\]:;@\\,"]+@[^\s@<>()\[\]:;\\,"]+', "an email address, like ann@acme.example"),
@@ -48,6 +50,13 @@ def phone_number(written: str) -> str:
     """A number without its punctuation; the international prefix 00 as +."""
     number = _PHONE_SIGNS.sub("", written)
     return f"+{number[2:]}" if number.startswith("00") else number
+
+
+def e164(written: str) -> str:
+    """A number with its country, without its punctuation; '' where it is none, or has line breaks."""
+    is_line = written.splitlines() == [written] and len(written) <= _LONGEST_NUMBER
+    number = phone_number(written) if is_line else ""
+    return number if _E164.fullmatch(number) else ""
 
 
 def _email_key(address: str) -> str:

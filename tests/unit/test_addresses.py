@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.audience.addresses import address_key, expected_address
+from holdfast.audience.addresses import address_key, e164, expected_address
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,19 @@ def test_what_cannot_be_an_address_of_its_kind_is_told_before_anything_is_sent(
     assert [address for address in sound if expected_address(kind, address)] == []
     nothing = ["", " ", "a\nb", "9" * 321]
     assert [address for address in unsound + nothing if not expected_address(kind, address)] == []
+
+
+@pytest.mark.parametrize(
+    "written", ["+4915112345678", "0049 (151) 1234-5678", " +49.151.12345678 ", "\u202a+4915112345678\u202c"]
+)
+def test_a_number_is_the_same_in_any_punctuation(written: str) -> None:
+    assert e164(written) == "+4915112345678"
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["", "+", "0151 12345678", "4915112345678", "+0151123", "+49151", "+" + "1" * 16, "+4915112345678\n",
+     "+49151\n12345678", "+49١٥١١٢٣٤٥", "+4915112345678" + " " * 30, "+49151x"],
+)  # fmt: skip
+def test_what_is_no_number_with_its_country_is_none(written: str) -> None:
+    assert e164(written) == ""

@@ -156,7 +156,8 @@ def test_the_longest_text_is_taken_and_one_character_more_is_not_sent(
 )  # fmt: skip
 def test_what_is_no_number_with_its_country_is_rejected_without_asking(to: str) -> None:
     with whatsapp() as (server, channel):
-        assert channel.send([saying("Hello", to)]) == [Rejected(RejectReason.BAD_ADDRESS)]
+        refused = Rejected(RejectReason.BAD_ADDRESS, "not an E.164 number")
+        assert channel.send([saying("Hello", to)]) == [refused]
         assert server.calls == []
 
 
