@@ -6,11 +6,7 @@ Collected where `make prism` was run.
 from __future__ import annotations
 
 import json
-import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,9 +17,8 @@ from channels.sendgrid_payload import Account, body
 from holdfast.channel import Accepted, Attachment, Message
 from holdfast.settings import ChannelConfig
 from tests.contract.letters import message, messages
-
-PRISM = Path(sys.prefix) / "prism"
-DESCRIPTION = PRISM / "sendgrid.com.json"
+from tests.contract.test_openapi import DESCRIBED
+from tests.servers import by_others
 
 FULL: dict[str, Any] = {
     "labels": ("winback", "winback/hello"),
@@ -37,32 +32,15 @@ EVERYTHING: dict[str, Any] = {
     "reply_address": "reply@in.acme.example",
 }
 
-if DESCRIPTION.exists():
+if by_others.is_here("prism sendgrid"):
+    pytestmark = pytest.mark.stand_in("prism sendgrid")
 
     @pytest.fixture(scope="module")
     def prism(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         """The address of a server that refuses whatever the description does not allow."""
-        described: dict[str, Any] = json.loads(DESCRIPTION.read_text(encoding="utf-8"))
-        described["paths"] = {"/v3/mail/send": described["paths"]["/mail/send"]}
-        file = tmp_path_factory.mktemp("prism") / "sendgrid.json"
-        file.write_text(json.dumps(described), encoding="utf-8")
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = str(free.getsockname()[1])
-        command: list[str | Path] = [
-            PRISM / "node_modules/.bin/prism",
-            "mock",
-            "--errors",
-            "-h",
-            "127.0.0.1",
-            "-p",
-            port,
-            file,
-        ]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-            assert server.stdout is not None
-            assert any("listening" in line for line in server.stdout)
-            yield f"http://127.0.0.1:{port}"
-            server.terminate()
+        description = next(each for each in DESCRIBED if each.provider == "sendgrid").description
+        with by_others.prism(description, tmp_path_factory.mktemp("prism")) as address:
+            yield address
 
     @pytest.mark.parametrize(
         "batch",
