@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from channels.certificates import certificate_fault
 from holdfast.channel import InDoubt, Retry
 from holdfast.errors import ChannelUnavailable
 
@@ -73,12 +74,8 @@ class Connections:
             try:
                 return client.request(method, path, **request)
             except _NOT_SENT as error:
-                if is_untrusted(error):
-                    what = f"the certificate of {self._provider}'s address is not trusted"
-                    raise ChannelUnavailable(
-                        f"channel {self._name!r}: {what}",
-                        hint="check base_url, and the machine's certificate authorities",
-                    ) from None
+                if fault := certificate_fault(error):
+                    raise untrusted(self._name, self._provider, fault) from None
                 return Retry(detail=type(error).__name__)
             except httpx.RequestError as error:
                 return InDoubt(type(error).__name__)
@@ -130,10 +127,9 @@ def until(moment: datetime, headers: Mapping[str, str]) -> timedelta | None:
     )
 
 
-def is_untrusted(error: BaseException | None) -> bool:
-    """Whether a certificate that nobody vouches for is behind the error."""
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+def untrusted(name: str, provider: str, fault: str) -> ChannelUnavailable:
+    """The error of a channel whose provider shows a certificate with a fault."""
+    return ChannelUnavailable(
+        f"channel {name!r}: the certificate of {provider}'s address {fault}",
+        hint="check base_url, this machine's clock and its certificate authorities",
+    )

@@ -14,7 +14,8 @@ from typing import Any
 from imapclient import IMAPClient
 from imapclient.exceptions import IMAPClientAbortError, IMAPClientError, LoginError
 
-from channels.mail_tls import certificate_fault, trusting
+from channels.certificates import certificate_fault
+from channels.mail_tls import trusting
 from channels.smtp_settings import MailboxSettings
 from holdfast.channel import Polled, Response
 from holdfast.errors import ChannelError, ChannelUnavailable

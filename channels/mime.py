@@ -30,7 +30,9 @@ _HEADER_NAME = re.compile(r"[!-9;-~]{1,70}")
 _SAFE_KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _SENDER = re.compile(r"(?P<name>[^<>]*)<(?P<at>[^<>]+)>|(?P<bare>[^<>]+)")
 _LOCAL_PART = re.compile(r'[^\s<>()\[\]:;@\\,"]+')
-_DOMAIN = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*")
+_DOMAIN = re.compile(
+    r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
+)
 
 _OURS = frozenset(
     (

@@ -14,7 +14,8 @@ import ssl
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
-from channels.mail_tls import certificate_fault, trusting
+from channels.certificates import certificate_fault
+from channels.mail_tls import trusting
 from channels.mime import Letter
 from channels.smtp_replies import ServerNotReady, Stage, blames_sender, refusal, reply_code
 from holdfast.channel import Accepted, InDoubt, Outcome, Rejected, RejectReason, Retry

@@ -13,7 +13,8 @@ from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 from urllib3.exceptions import NewConnectionError
 
-from channels.http_connections import is_untrusted, until
+from channels.certificates import certificate_fault
+from channels.http_connections import retry_after, until, untrusted
 from holdfast.channel import DUPLICATE, InDoubt, Outcome, Rejected, RejectReason, Retry
 from holdfast.errors import ChannelUnavailable
 
@@ -64,8 +65,7 @@ class Connection:
             return_type=dict,
         )
         session = self._client.session
-        session.mount(HOST, _Redirect(settings))
-        session.max_redirects = 0
+        session.mount(HOST, _WayOut(settings))
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         self._is_closed = False
 
@@ -78,20 +78,16 @@ class Connection:
             raise ChannelUnavailable(f"channel {self._name!r} is closed")
         try:
             answer = getattr(self._client, method)(*args, user_auth=self._signs, **params)
-        except tweepy.HTTPException as error:
-            return self._refusal(error.response)
-        except requests.TooManyRedirects:
-            raise self._unavailable(*_NO_API) from None
+        except _Refused as refused:
+            return self._refusal(refused.response)
         except requests.ConnectionError as error:
-            if is_untrusted(error):
-                what = "the certificate of X's address is not trusted"
-                hint = "check base_url, and the machine's certificate authorities"
-                raise self._unavailable(what, hint) from None
+            if fault := certificate_fault(error):
+                raise untrusted(self._name, "X", fault) from None
             return Retry(detail="not connected") if _never_connected(error) else InDoubt(type(error).__name__)
         except requests.RequestException as error:
             return InDoubt(type(error).__name__)
-        except (ValueError, TypeError, AttributeError):
-            return InDoubt("unreadable answer")  # tweepy expects JSON of a certain shape, also of errors
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            return InDoubt("unreadable answer")  # tweepy expects JSON of a certain shape
         return answer if isinstance(answer, dict) else InDoubt("unreadable answer")
 
     def read(self, method: str, *args: Any, **params: Any) -> dict[str, Any]:
@@ -117,6 +113,8 @@ class Connection:
         if status >= 500:
             return InDoubt(str(status))  # it broke at X, nobody can tell how far the post had come
         errors = [error for error in problem.get("errors", ()) if isinstance(error, dict)]
+        if status == 413:
+            return Rejected(RejectReason.TOO_LARGE, "413")
         if any("participant_id" in (error.get("parameters") or ()) for error in errors):
             return Rejected(RejectReason.BAD_ADDRESS, str(status))
         if status in (400, 403):
@@ -136,8 +134,16 @@ class Connection:
         return ChannelUnavailable(f"channel {self._name!r}: {what}{code}", hint=hint)
 
 
-class _Redirect(HTTPAdapter):
-    """Sends to `base_url` what is meant for X, over `concurrency` connections at most."""
+class _Refused(Exception):
+    """An answer other than 2xx. tweepy's own errors break on answers of another form than X's."""
+
+    def __init__(self, response: requests.Response) -> None:
+        super().__init__(response.status_code)
+        self.response = response
+
+
+class _WayOut(HTTPAdapter):
+    """Sends to `base_url` what is meant for X, over `concurrency` connections; follows no redirect."""
 
     def __init__(self, settings: XSettings) -> None:
         # Who finds none free waits for one: else it opens another, which is thrown away after the call.
@@ -149,7 +155,11 @@ class _Redirect(HTTPAdapter):
         if self._base_url != HOST:
             request.url = self._base_url + str(request.url).removeprefix(HOST)
             options["proxies"] = get_environ_proxies(request.url)
-        return super().send(request, **options | {"timeout": self._timeout})
+        response = super().send(request, **options | {"timeout": self._timeout})
+        if not 200 <= response.status_code < 300:
+            _ = response.content  # read to its end, which gives the connection back
+            raise _Refused(response)
+        return response
 
 
 def _plain(secret: Any) -> str | None:
@@ -167,6 +177,8 @@ def _problem(response: requests.Response) -> dict[str, Any]:
 
 def _pause(headers: Any) -> timedelta | None:
     """How long X asks us to wait, by its own clock."""
+    if (asked := retry_after(headers)) is not None:
+        return asked
     try:
         return until(datetime.fromtimestamp(int(headers["x-rate-limit-reset"]), UTC), headers)
     except (KeyError, ValueError, OverflowError, OSError):

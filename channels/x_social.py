@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 LONGEST_MESSAGE = 10_000
 _IDS_A_CALL = 100
 _HANDLE = re.compile(r"@?(\w{1,15})", re.ASCII)
+_USER_ID = re.compile(r"[0-9]{1,19}")
 _KEYS = ("api_key", "api_secret", "access_token", "access_secret")
 
 
@@ -176,7 +177,7 @@ class XChannel:
         address = message.to.strip()
         handle = _handle(address)
         user_id = self._ids.get(handle, "") if handle else address
-        if not (user_id.isascii() and user_id.isdigit()):
+        if not _USER_ID.fullmatch(user_id):
             return Rejected(RejectReason.BAD_ADDRESS, "no such user")
         text = sendable(message.text)
         if len(text) > LONGEST_MESSAGE:

@@ -1,4 +1,4 @@
-"""What every channel of one message a call over HTTP keeps, whatever goes wrong on the way."""
+"""What every channel over HTTP keeps, whatever goes wrong on the way."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -78,29 +79,13 @@ class HttpContract(ConnectedContract):
         for server in servers:
             server.__exit__()
 
-    @pytest.mark.parametrize("text", FITTING, ids=range(len(FITTING)))
-    def test_hostile_content_is_one_message_and_leaves_the_others_alone(
-        self, channel: Channel, text: str
-    ) -> None:
-        super().test_hostile_content_is_one_message_and_leaves_the_others_alone(channel, text)
-
-    @pytest.mark.parametrize("text", LONG, ids=len)
-    def test_what_is_longer_than_the_provider_takes_is_refused_and_the_others_go(
-        self, channel: Channel, text: str
-    ) -> None:
-        long = message(2, subject=text, plain=(text, text))
-        outcomes = send(channel, [message(1), long, message(3)])
-        assert [type(outcome) for outcome in outcomes] == [Accepted, Rejected, Accepted]
-        assert isinstance(outcomes[1], Rejected)
-        assert outcomes[1].reason is RejectReason.TOO_LARGE
-        assert self.delivered() == 2
-
     @pytest.mark.parametrize(
         ("answer", "outcome"),
         [
             (Answer(400), Rejected(RejectReason.CONTENT, "400")),
             (Answer(400, HTML), Rejected(RejectReason.CONTENT, "400")),
             (Answer(413), Rejected(RejectReason.TOO_LARGE, "413")),
+            (Answer(413, HTML), Rejected(RejectReason.TOO_LARGE, "413")),
             (Answer(429), Retry(None, "429")),
             (Answer(429, HTML, {"Retry-After": "7"}), Retry(timedelta(seconds=7), "429")),
             (Answer(429, None, {"Retry-After": "soon"}), Retry(None, "429")),
@@ -141,6 +126,7 @@ class HttpContract(ConnectedContract):
         channel = opened(answer)
         with caplog.at_level(logging.DEBUG), pytest.raises(ChannelUnavailable) as stopped:
             channel.send([message(1)])
+        assert str(stopped.value).startswith("channel 'shop': ")
         assert str(answer.status) in str(stopped.value)
         assert stopped.value.hint
         assert len(self.server.requests) == 1  # no redirect is followed
@@ -163,7 +149,10 @@ class HttpContract(ConnectedContract):
     ) -> None:
         assert [type(sent) for sent in opened(answer).send([message(1)])] == [self.of_unreadable]
 
-    @pytest.mark.parametrize("act", [Act.DROP, Act.TAKE_AND_DROP, Act.HANG])
+    def test_a_yes_is_known_whatever_it_calls_itself(self, opened: Callable[..., Channel]) -> None:
+        assert [type(sent) for sent in opened(Act.MISLABEL).send([message(1)])] == [Accepted]
+
+    @pytest.mark.parametrize("act", [Act.DROP, Act.TAKE_AND_DROP, Act.HANG, Act.STALL])
     def test_no_answer_is_in_doubt(
         self, opened: Callable[..., Channel], act: Act, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -174,6 +163,23 @@ class HttpContract(ConnectedContract):
         assert len(self.server.requests) == 1
         self.assert_no_secret(outcomes, caplog)
 
+    def test_a_connection_that_is_reset_before_anything_was_read_is_in_doubt_and_no_other_is_tried(
+        self, opened: Callable[..., Channel]
+    ) -> None:
+        channel = opened(Act.RESET)
+        assert [type(outcome) for outcome in channel.send([message(1)])] == [InDoubt]
+        assert self.server.requests == []
+        assert [type(outcome) for outcome in channel.send([message(2)])] == [Accepted]
+
+    def test_a_connection_that_the_provider_has_closed_meanwhile_costs_nothing(
+        self, opened: Callable[..., Channel]
+    ) -> None:
+        channel = opened(Act.TAKE_AND_CLOSE)
+        assert [type(outcome) for outcome in channel.send([message(1)])] == [Accepted]
+        assert self.server.has_closed.wait(30)
+        assert [type(outcome) for outcome in channel.send([message(2)])] == [Accepted]
+        assert self.connections() == 2
+
     def test_what_never_left_may_be_sent_again(
         self, opened: Callable[..., Channel], caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -181,19 +187,40 @@ class HttpContract(ConnectedContract):
             port = listening.getsockname()[1]
         with caplog.at_level(logging.DEBUG):
             outcomes = opened(base_url=f"http://127.0.0.1:{port}").send([message(1)])
-        assert outcomes == [Retry(None, "ConnectError")]
+        assert [(type(outcome), getattr(outcome, "after", "")) for outcome in outcomes] == [(Retry, None)]
         self.assert_no_secret(outcomes, caplog)
 
-    def test_an_untrusted_certificate_stops_the_channel(
-        self, opened: Callable[..., Channel], caplog: pytest.LogCaptureFixture
+    @pytest.mark.parametrize(
+        ("host", "more", "fault"),
+        [
+            ("127.0.0.1", {"not_after": datetime(2020, 1, 2, tzinfo=UTC)}, "has expired"),
+            ("elsewhere.example", {}, "is for another host"),
+            ("127.0.0.1", None, "is signed by nobody who is trusted here"),
+        ],
+    )
+    def test_a_certificate_that_proves_nothing_stops_the_channel_and_is_told(
+        self,
+        opened: Callable[..., Channel],
+        host: str,
+        more: Mapping[str, Any] | None,
+        fault: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
-        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
+        trusted, tls = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority = trustme.CA() if more is None else trusted
+        authority.issue_cert(host, **more or {}).configure_cert(tls)
+        trusted.cert_pem.write_to_path(tmp_path / "ca.pem")
+        for variable in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+            monkeypatch.setenv(variable, str(tmp_path / "ca.pem"))
+        told = f"^channel 'shop': the certificate of .* {fault}$"
         with (
             caplog.at_level(logging.DEBUG),
-            pytest.raises(ChannelUnavailable, match="certificate") as stopped,
+            pytest.raises(ChannelUnavailable, match=told) as stopped,
         ):
             opened(tls=tls).send([message(1)])
+        assert stopped.value.hint
         assert self.server.requests == []
         self.assert_no_secret(stopped.value, caplog)
 
@@ -216,3 +243,24 @@ class HttpContract(ConnectedContract):
         assert message(1).to not in caplog.text
         hint = getattr(given, "hint", "")
         assert SECRET not in f"{given!r} {given} {hint} {getattr(given, '__context__', None)!r} {caplog.text}"
+
+
+class ShortTextContract(HttpContract):
+    """Of those whose texts are short, too."""
+
+    @pytest.mark.parametrize("text", FITTING, ids=range(len(FITTING)))
+    def test_hostile_content_is_one_message_and_leaves_the_others_alone(
+        self, channel: Channel, text: str
+    ) -> None:
+        super().test_hostile_content_is_one_message_and_leaves_the_others_alone(channel, text)
+
+    @pytest.mark.parametrize("text", LONG, ids=len)
+    def test_what_is_longer_than_the_provider_takes_is_refused_and_the_others_go(
+        self, channel: Channel, text: str
+    ) -> None:
+        long = message(2, subject=text, plain=(text, text))
+        outcomes = send(channel, [message(1), long, message(3)])
+        assert [type(outcome) for outcome in outcomes] == [Accepted, Rejected, Accepted]
+        assert isinstance(outcomes[1], Rejected)
+        assert outcomes[1].reason is RejectReason.TOO_LARGE
+        assert self.delivered() == 2

@@ -5,11 +5,11 @@ from types import MappingProxyType
 
 from holdfast.channel import Channel, Poller
 from tests.contract.channel_contract import SECRET
-from tests.contract.http_contract import HttpContract
+from tests.contract.http_contract import ShortTextContract
 from tests.servers.mastodon_server import MastodonServer
 
 
-class TestMastodonMessages(HttpContract):
+class TestMastodonMessages(ShortTextContract):
     adapter = "mastodon"
     stand_in = staticmethod(partial(MastodonServer, token=SECRET))
     settings = MappingProxyType({"kind": "message", "token": SECRET, "domain": "acme.example"})

@@ -4,11 +4,11 @@ from types import MappingProxyType
 
 from holdfast.channel import Challenger, Channel, Receiver
 from tests.contract.channel_contract import SECRET
-from tests.contract.http_contract import HttpContract
+from tests.contract.http_contract import ShortTextContract
 from tests.servers.graph_server import PAGE_ID, GraphServer
 
 
-class TestMessenger(HttpContract):
+class TestMessenger(ShortTextContract):
     adapter = "messenger"
     stand_in = GraphServer
     settings = MappingProxyType(

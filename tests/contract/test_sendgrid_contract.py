@@ -1,38 +1,31 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
-import pytest
+from functools import partial
+from types import MappingProxyType
 
 from holdfast.channel import Channel, Receiver
-from tests.contract.channel_contract import SECRET, ConnectedContract
-from tests.servers import sendgrid_server
+from tests.contract.channel_contract import SECRET
+from tests.contract.http_contract import HttpContract
 from tests.servers.sendgrid_server import SendgridServer
 
 
-class TestSendgrid(ConnectedContract):
-    adapter = "sendgrid"
+class Account(SendgridServer):
+    api_key = SECRET
 
-    @pytest.fixture
-    def options(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-        monkeypatch.setattr(sendgrid_server, "API_KEY", SECRET)
-        with SendgridServer(substitution_bytes=50_000) as self.server:
-            yield {
-                "api_key": SECRET,
-                "webhook_key": self.server.webhook_key,
-                "base_url": self.server.url,
-                "substitution_bytes": 50_000,
-                "batch_size": 20,
-                "concurrency": 3,
-                "timeout": "30s",
-            }
+
+class TestSendgrid(HttpContract):
+    adapter = "sendgrid"
+    stand_in = staticmethod(partial(Account, substitution_bytes=50_000))
+    settings = MappingProxyType({"api_key": SECRET, "substitution_bytes": 50_000, "batch_size": 20})
+    address = "customer{}@example.com"
+    no_addresses = (
+        "", " ", "nobody", "@", "a@", "@b.example", "ann@b.example\r\nX: y", "\n",
+        "ann@b.example,bob@b.example",
+        f"{'a' * 250}@b.example", f"ann@{'b' * 64}.example", f"ann@{'b.' * 200}example", "\ud800@b.example",
+    )  # fmt: skip
 
     def delivered(self) -> int:
         return len(self.server.mails)
-
-    def connections(self) -> int:
-        return self.server.connections
 
     def test_it_receives_answers(self, channel: Channel) -> None:
         assert isinstance(channel, Receiver)

@@ -4,7 +4,7 @@ from types import MappingProxyType
 
 from holdfast.channel import Channel, Poller, Receiver
 from tests.contract.channel_contract import SECRET
-from tests.contract.http_contract import HttpContract
+from tests.contract.http_contract import ShortTextContract
 from tests.servers.telegram_server import TelegramServer
 
 TOKEN = f"4711:{SECRET}-{SECRET}-{SECRET}"
@@ -14,7 +14,7 @@ class Bot(TelegramServer):
     token = TOKEN
 
 
-class TestTelegram(HttpContract):
+class TestTelegram(ShortTextContract):
     adapter = "telegram"
     stand_in = Bot
     settings = MappingProxyType({"token": TOKEN, "webhook_secret": SECRET})

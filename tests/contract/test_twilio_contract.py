@@ -4,7 +4,7 @@ from types import MappingProxyType
 
 from holdfast.channel import Channel, Poller, Receiver
 from tests.contract.channel_contract import SECRET
-from tests.contract.http_contract import HttpContract
+from tests.contract.http_contract import ShortTextContract
 from tests.servers.twilio_server import TwilioServer
 
 
@@ -12,7 +12,7 @@ class Account(TwilioServer):
     token = SECRET
 
 
-class TestTwilio(HttpContract):
+class TestTwilio(ShortTextContract):
     adapter = "twilio"
     stand_in = Account
     settings = MappingProxyType(

@@ -7,11 +7,11 @@ from typing import Any
 
 from holdfast.channel import Accepted, Channel, Receiver
 from tests.contract.channel_contract import SECRET
-from tests.contract.http_contract import HttpContract
+from tests.contract.http_contract import ShortTextContract
 from tests.servers.webhook_server import WebhookServer
 
 
-class TestWebhook(HttpContract):
+class TestWebhook(ShortTextContract):
     adapter = "webhook"
     stand_in = staticmethod(partial(WebhookServer, key=SECRET.encode()))
     settings: Mapping[str, Any] = MappingProxyType(

@@ -6,11 +6,11 @@ from typing import Any
 
 from holdfast.channel import Challenger, Channel, Receiver
 from tests.contract.channel_contract import SECRET
-from tests.contract.http_contract import HttpContract
+from tests.contract.http_contract import ShortTextContract
 from tests.servers.graph_server import PHONE_NUMBER_ID, GraphServer
 
 
-class TestWhatsAppText(HttpContract):
+class TestWhatsAppText(ShortTextContract):
     adapter = "whatsapp"
     stand_in = GraphServer
     settings: Mapping[str, Any] = MappingProxyType(

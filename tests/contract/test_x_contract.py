@@ -1,40 +1,34 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from types import MappingProxyType
 
 import pytest
 
 from holdfast.channel import Channel, Poller
-from tests.contract import letters
-from tests.contract.channel_contract import HOSTILE, SECRET, ConnectedContract
+from tests.contract.channel_contract import HOSTILE, SECRET
+from tests.contract.http_contract import HttpContract
 from tests.servers.x_server import XServer
 
 FITTING = [text for text in HOSTILE if len(text) < 5000]
 
 
-class TestXMessages(ConnectedContract):
+class TestXMessages(HttpContract):
     adapter = "x"
-
-    @pytest.fixture
-    def options(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-        monkeypatch.setattr(letters, "ADDRESS", "4711{}")
-        with XServer() as self.server:
-            yield {
-                "kind": "message",
-                "api_key": SECRET,
-                "api_secret": SECRET,
-                "access_token": SECRET,
-                "access_secret": SECRET,
-                "base_url": self.server.url,
-                "timeout": "30s",
-            }
+    stand_in = XServer
+    settings = MappingProxyType(
+        {
+            "kind": "message",
+            **dict.fromkeys(("api_key", "api_secret", "access_token", "access_secret"), SECRET),
+        }
+    )
+    address = "4711{}"
+    no_addresses = (
+        "", " ", "+", "@", "ann@example.com", "4711\r\nX: y", "\n", "9" * 20, "a" * 16, "１２３４５６７",
+        "анна", "4711;4712", "\ud800",
+    )  # fmt: skip
 
     def delivered(self) -> int:
         return len(self.server.messages)
-
-    def connections(self) -> int:
-        return self.server.connections
 
     # Two of 5,000 characters in one message are more than X takes.
     @pytest.mark.parametrize("text", FITTING, ids=range(len(FITTING)))

@@ -29,7 +29,8 @@ from holdfast.tables import addresses, from_microseconds, messages, metadata
 from holdfast.wiring import ProjectChannels
 from tests.integration.conftest import NOW, Bench, Clock, Shop, make_bench
 from tests.integration.test_sendgrid import opened, shop_by_email
-from tests.servers import sendgrid_server
+from tests.servers import stand_in
+from tests.servers.sendgrid_server import SendgridServer
 from tests.servers.smtp_server import Act, SmtpServer
 
 PASSWORD = "s3cret-Wort"
@@ -342,8 +343,8 @@ def test_a_mail_server_that_takes_letters_and_drops_the_connection_has_each_lett
 def test_sendgrid_dropping_connections_is_settled_by_its_events_and_what_it_never_took_goes_out_again(
     database: Database, shop: Shop, clock: Clock, tmp_path: Path
 ) -> None:
-    script = [None, sendgrid_server.Act.TAKE_AND_DROP, sendgrid_server.Act.DROP]
-    with sendgrid_server.SendgridServer(script) as server:
+    script = [None, stand_in.Act.TAKE_AND_DROP, stand_in.Act.DROP]
+    with SendgridServer(script) as server:
         key = server.webhook_key
         with opened(server.url, webhook_key=key, batch_size=10, concurrency=1) as channel:
             bench = shop_by_email(database, shop, clock, tmp_path, channel, 40)

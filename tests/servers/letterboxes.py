@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.contract.channel_contract import SECRET
-from tests.servers import graph_server, sendgrid_server
+from tests.servers import graph_server
 from tests.servers.graph_server import GraphServer
 from tests.servers.mastodon_server import MastodonServer
 from tests.servers.sendgrid_server import SendgridServer
@@ -72,7 +72,7 @@ def by_smtp(*_: Any) -> Iterator[Letterbox]:
 
 @contextmanager
 def by_sendgrid(_: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Letterbox]:
-    monkeypatch.setattr(sendgrid_server, "API_KEY", SECRET)
+    monkeypatch.setattr(SendgridServer, "api_key", SECRET)
     with SendgridServer() as server:
         yield Letterbox(
             "email",

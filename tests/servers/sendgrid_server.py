@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import json
 import re
-import socket
-import struct
-import threading
 from base64 import b64decode, b64encode
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum, auto
 from functools import cached_property
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from secrets import token_urlsafe
-from typing import Any, Self
+from typing import Any
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.servers.stand_in import Answer, Request, StandIn
 
 API_KEY = "SG.a-key.of-tests"
 MOST_RECIPIENTS = 1000
@@ -42,21 +38,13 @@ _FIELDS = frozenset(
 _FIELDS_OF_EACH = frozenset(("to", "subject", "headers", "custom_args", "substitutions"))
 
 
-class Act(Enum):
-    """What the server does instead of answering."""
-
-    DROP = auto()  # reads the request and resets the connection
-    HANG = auto()  # reads the request and never answers
-    TAKE_AND_DROP = auto()  # takes the messages and resets the connection
-
-
-@dataclass(frozen=True)
-class Answer:
+def refusal(status: int, fields: Sequence[str] = (), headers: Mapping[str, str] | None = None) -> Answer:
     """An answer that takes nothing. `fields` are those of the request that it blames."""
-
-    status: int
-    fields: Sequence[str] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
+    # SendGrid's texts quote what was wrong: they must not come through to us.
+    errors = [
+        {"message": "someone@example.com is wrong", "field": name, "help": None} for name in [*fields, None]
+    ]
+    return Answer(status, {"errors": errors}, headers or {})
 
 
 @dataclass(frozen=True)
@@ -81,40 +69,15 @@ class Mail:
     attachments: tuple[tuple[str, bytes], ...] = ()
 
 
-class SendgridServer:
-    """Serves from threads until closed.
+class SendgridServer(StandIn):
+    """An account. `mails` are in the order taken."""
 
-    `script` is what happens the first, second … time; None, and whatever comes after its end, is normal.
-    `mails` are in the order taken, `requests` the payloads that were taken.
-    """
+    api_key = API_KEY
 
-    def __init__(
-        self, script: Sequence[Answer | Act | None] = (), *, substitution_bytes: int = 10_000
-    ) -> None:
+    def __init__(self, *args: Any, substitution_bytes: int = 10_000, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self.mails: list[Mail] = []
-        self.requests: list[dict[str, Any]] = []
-        self.calls = 0
-        self.connections = 0
-        self._script = deque(script)
         self._substitution_bytes = substitution_bytes
-        self._lock = threading.Lock()
-        self._closing = threading.Event()
-        self._http = _HttpServer(self)
-        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._closing.set()
-        self._http.shutdown()
-        self._http.server_close()
-
-    @property
-    def url(self) -> str:
-        """What to give to `base_url`."""
-        return f"http://127.0.0.1:{self._http.server_address[1]}"
 
     # --- its webhook ----------------------------------------------------------------------------------
 
@@ -156,29 +119,24 @@ class SendgridServer:
 
     # --- its mail/send --------------------------------------------------------------------------------
 
-    def next_act(self) -> Answer | Act | None:
-        with self._lock:
-            self.calls += 1
-            return self._script.popleft() if self._script else None
-
-    def take(self, body: bytes) -> Answer | str:
-        """The id of the request, or why it is not taken."""
-        if len(body) >= MOST_BYTES:
-            return Answer(413)
-        payload = json.loads(body)
+    def do(self, request: Request) -> Answer:
+        """Takes the messages of a request, or none of them."""
+        if (request.method, request.path) != ("POST", "/v3/mail/send"):
+            return refusal(404)
+        if request.headers.get("authorization") != f"Bearer {self.api_key}":
+            return refusal(401)
+        if request.headers.get("content-type") != "application/json":
+            return refusal(415)
+        if len(request.body) >= MOST_BYTES:
+            return refusal(413)
+        payload = request.json
         if blamed := list(_blamed(payload, self._substitution_bytes)):
-            return Answer(400, blamed)
+            return refusal(400, blamed)
         if payload.get("mail_settings", {}).get("sandbox_mode", {}).get("enable"):
             return Answer(200)
         request_id = token_urlsafe(16)
-        mails = [_letter(request_id, payload, each) for each in payload["personalizations"]]
-        with self._lock:
-            self.requests.append(payload)
-            self.mails += mails
-        return request_id
-
-    def hang(self) -> None:
-        self._closing.wait(30)
+        self.mails += [_letter(request_id, payload, each) for each in payload["personalizations"]]
+        return Answer(202, None, {"X-Message-Id": request_id})
 
 
 def _letter(request_id: str, payload: dict[str, Any], own: dict[str, Any]) -> Mail:
@@ -270,78 +228,3 @@ def _are_texts(values: dict[str, Any]) -> bool:
 
 def _size(values: dict[str, str]) -> int:
     return sum(len(tag.encode()) + len(value.encode()) for tag, value in values.items())
-
-
-class _HttpServer(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 64
-
-    def __init__(self, sendgrid: SendgridServer) -> None:
-        self.sendgrid = sendgrid
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that gave up is not an error of the server."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    server: _HttpServer
-
-    def setup(self) -> None:
-        super().setup()
-        self.server.sendgrid.connections += 1
-
-    def do_POST(self) -> None:
-        sendgrid = self.server.sendgrid
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        match sendgrid.next_act():
-            case Answer() as answer:
-                self._refuse(answer)
-            case Act.HANG:
-                sendgrid.hang()
-                self.close_connection = True
-            case Act.DROP:
-                self._reset()
-            case Act.TAKE_AND_DROP:
-                sendgrid.take(body)
-                self._reset()
-            case None if self.path != "/v3/mail/send":
-                self._refuse(Answer(404))
-            case None if self.headers["Authorization"] != f"Bearer {API_KEY}":
-                self._refuse(Answer(401))
-            case None if self.headers["Content-Type"] != "application/json":
-                self._refuse(Answer(415))
-            case None:
-                taken = sendgrid.take(body)
-                if isinstance(taken, Answer):
-                    self._refuse(taken)
-                else:
-                    self._send(202, {"X-Message-Id": taken}, b"")
-
-    def _refuse(self, answer: Answer) -> None:
-        # SendGrid's texts quote what was wrong: they must not come through to us.
-        errors = (
-            []
-            if answer.status < 400
-            else [
-                {"message": "someone@example.com is wrong", "field": name, "help": None}
-                for name in [*answer.fields, None]
-            ]
-        )
-        self._send(answer.status, answer.headers, json.dumps({"errors": errors}).encode())
-
-    def _send(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        self.send_response_only(status)
-        for name, value in {"Date": self.date_time_string(), **headers}.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def _reset(self) -> None:
-        self.close_connection = True
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.connection.close()

@@ -24,6 +24,10 @@ class Act(Enum):
     HANG = auto()  # reads the request and never answers
     TAKE_AND_DROP = auto()  # does as it is told, and resets the connection
     BABBLE = auto()  # takes it, and answers with something that is no JSON
+    RESET = auto()  # resets the connection before it has read the request
+    STALL = auto()  # takes it, and stops in the midst of its answer
+    MISLABEL = auto()  # does as it is told, and calls its answer a web page
+    TAKE_AND_CLOSE = auto()  # does as it is told, and closes the connection after its answer, unannounced
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class StandIn(ABC):
 
     `script` is what happens to the first, second … request that writes; None, and whatever comes after its
     end, is normal. `reading` is the same for requests that read, by GET. `connections` are all ever made.
+    `has_closed` is set when one of them was closed as the script said.
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class StandIn(ABC):
         self.requests: list[Request] = []
         self.connections = 0
         self.closing = threading.Event()
+        self.has_closed = threading.Event()
         self._script, self._reading = deque(script), deque(reading)
         self._lock = threading.Lock()
         self._http = _HttpServer((host, port), self)
@@ -110,16 +116,24 @@ class StandIn(ABC):
     def do(self, request: Request) -> Answer:
         """Does what the provider does; one request at a time."""
 
-    def answer(self, request: Request) -> Answer | Act:
-        """What becomes of one request."""
+    def next_act(self, method: str) -> Answer | Act | None:
+        """What the script has for the next request of this method."""
+        with self._lock:
+            script = self._reading if method == "GET" else self._script
+            return script.popleft() if script else None
+
+    def answer(self, request: Request, act: Answer | Act | None) -> Answer | None:
+        """What one request is answered; None: nothing."""
         with self._lock:
             self.requests.append(request)
-            script = self._reading if request.method == "GET" else self._script
-            act = script.popleft() if script else None
-            if act in (Act.DROP, Act.HANG) or isinstance(act, Answer):
+            if isinstance(act, Answer):
                 return act
+            if act in (Act.DROP, Act.HANG):
+                return None
             done = self.do(request)
-            return done if act is None else act
+        if act is Act.BABBLE:
+            return Answer(200, b"<html>busy</html>", {"Content-Type": "text/html"})
+        return None if act is Act.TAKE_AND_DROP else done
 
 
 class _HttpServer(ThreadingHTTPServer):
@@ -152,33 +166,48 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve()
 
     def _serve(self) -> None:
+        provider = self.server.provider
+        act = provider.next_act(self.command)
+        if act is Act.RESET:
+            self._reset()
+            return
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         url = urlsplit(self.path)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        request = Request(self.command, url.path, parse_qs(url.query), headers, body)
-        answer = self.server.provider.answer(request)
-        if answer is Act.BABBLE:
-            answer = Answer(200, b"<html>busy</html>", {"Content-Type": "text/html"})
-        if isinstance(answer, Answer):
-            self._respond(answer)
-            return
-        if answer is Act.HANG:
-            self.server.provider.closing.wait(30)
-        # With this the connection ends by a reset, in the midst of it.
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.close_connection = True
-        self.connection.close()
+        answer = provider.answer(Request(self.command, url.path, parse_qs(url.query), headers, body), act)
+        if answer is not None:
+            self._respond(answer, act)
+        if act in (Act.HANG, Act.STALL):
+            provider.closing.wait(30)
+        if answer is None or act is Act.STALL:
+            self._reset()
 
-    def _respond(self, answer: Answer) -> None:
+    def _respond(self, answer: Answer, act: Answer | Act | None) -> None:
         content = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
         if answer.body is None:
             content = b""
         self.send_response_only(answer.status)
-        for name, value in {"Content-Type": "application/json", **answer.headers}.items():
+        kind = "text/html" if act is Act.MISLABEL else "application/json"
+        for name, value in {"Content-Type": kind, **answer.headers}.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Length", str(len(content) + (act is Act.STALL)))
         self.end_headers()
         self.wfile.write(content)
+        if act is Act.TAKE_AND_CLOSE:
+            self.close_connection = True
+
+    def finish(self) -> None:
+        """Closes the connection for good: a client that looks sees it from then on."""
+        super().finish()
+        if self.close_connection:
+            self.server.shutdown_request(self.request)
+            self.server.provider.has_closed.set()
+
+    def _reset(self) -> None:
+        # With this the connection ends by a reset, in the midst of it.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+        self.connection.close()
 
     def log_message(self, format: str, *args: Any) -> None:
         """Silence."""

@@ -24,8 +24,9 @@ from typing import Any, Protocol
 
 import httpx
 
-from tests.servers.sendgrid_server import Answer, SendgridServer
+from tests.servers.sendgrid_server import SendgridServer
 from tests.servers.smtp_server import Mail, SmtpServer
+from tests.servers.stand_in import Act, Answer, Request
 
 EVENTS_A_BODY = 500
 _MESSAGE_ID = re.compile(rb"^Message-ID: <([^@>]+)@", re.MULTILINE)
@@ -119,16 +120,17 @@ class Sendgrid(SendgridServer):
     def __init__(self, journal: Journal) -> None:
         super().__init__()
         self._journal = journal
-        self.address = {"port": int(self.url.rpartition(":")[2]), "webhook_key": self.webhook_key}
+        self.address = {"port": self.port, "webhook_key": self.webhook_key}
         self.__enter__()
 
-    def take(self, body: bytes) -> Answer | str:
-        taken = super().take(body)
-        if isinstance(taken, str):
-            sent = json.loads(body)["personalizations"]
+    def answer(self, request: Request, act: Answer | Act | None) -> Answer | None:
+        """Holds an answer, if it is to, while others are given."""
+        answer = super().answer(request, act)
+        if answer is not None and answer.status == 202:
+            sent = request.json["personalizations"]
             if self._journal.is_held((own["custom_args"]["hf"], own["to"][0]["email"]) for own in sent):
-                self.hang()
-        return taken
+                self.closing.wait()
+        return answer
 
     def replay(self, web: httpx.Client, keys: Sequence[str]) -> None:
         """Signed webhooks, processed and delivered, each body twice: it repeats what it was not thanked for
