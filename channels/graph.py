@@ -166,11 +166,17 @@ class GraphChannel(OneACall):
     def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> None:
         """Raises AnswerRefused unless the app's secret signed the body. Meta signs no time."""
         if self.settings.app_secret is None:
-            raise AnswerRefused(f"channel {self.name!r} has no app_secret, so it takes no answers")
+            raise AnswerRefused(
+                f"channel {self.name!r} has no app_secret, so it takes no answers",
+                hint="set app_secret to the app's secret, which signs webhooks",
+            )
         digest = hmac.digest(self.settings.app_secret.get_secret_value().encode(), body, "sha256")
         given = headers.get("x-hub-signature-256", "").encode(errors="replace")
         if not hmac.compare_digest(f"sha256={digest.hex()}".encode(), given):
-            raise AnswerRefused(f"channel {self.name!r}: Meta's signature is missing or wrong")
+            raise AnswerRefused(
+                f"channel {self.name!r}: Meta's signature is missing or wrong",
+                hint="check app_secret: it is of the app whose webhook this is",
+            )
 
     def challenge(self, query: Mapping[str, str]) -> str | None:
         """What Meta wants to hear when the webhook is set up; None unless it knows our token."""

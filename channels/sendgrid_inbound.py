@@ -66,7 +66,10 @@ def verify(
     if key is not None:
         key.verify(headers, body, now)
     if password is not None and not compare_digest(_password(headers), password.encode()):
-        raise AnswerRefused("the password of inbound mail is missing or wrong")
+        raise AnswerRefused(
+            "the password of inbound mail is missing or wrong",
+            hint="give Inbound Parse the address with inbound_password in it",
+        )
 
 
 def _password(headers: Mapping[str, str]) -> bytes:

@@ -43,9 +43,14 @@ class PublicKey:
         except (ValueError, OverflowError, OSError):  # no base64, no text, no number, no date
             is_signed = False
         if not is_signed:
-            raise AnswerRefused("SendGrid's signature is missing or wrong")
+            raise AnswerRefused(
+                "SendGrid's signature is missing or wrong",
+                hint="turn signatures on at SendGrid, and set the verification key that it shows there",
+            )
         if not now - OLDEST <= signed_at <= now + NEWEST:
-            raise AnswerRefused("SendGrid's signature is too old, or of the future: is the clock right?")
+            raise AnswerRefused(
+                "SendGrid's signature is too old, or of the future", hint="check this machine's clock"
+            )
 
     def _has_signed(self, content: bytes, signature: str) -> bool:
         from cryptography.exceptions import InvalidSignature

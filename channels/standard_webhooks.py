@@ -58,18 +58,26 @@ def verify(
     `name` is the channel's, for errors; `secret` its setting `webhook_key`.
     """
     if secret is None:
-        raise AnswerRefused(f"channel {name!r} has no webhook_key, so it takes no answers")
+        raise AnswerRefused(
+            f"channel {name!r} has no webhook_key, so it takes no answers",
+            hint="set webhook_key, and sign answers with it",
+        )
     id_, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     expected = _signature(secret, id_, timestamp, body)
     # Several while keys are changed over.
     given = headers.get("webhook-signature", "").encode().split()
     if not any(hmac.compare_digest(expected, signature) for signature in given):
-        raise AnswerRefused(f"channel {name!r}: the signature is missing or wrong")
+        raise AnswerRefused(
+            f"channel {name!r}: the signature is missing or wrong", hint="sign answers with webhook_key"
+        )
     if (
         not (timestamp.isdecimal() and len(timestamp) < 15)
         or abs(now.timestamp() - int(timestamp)) > _FRESH.total_seconds()
     ):
-        raise AnswerRefused(f"channel {name!r}: the signature is not of the last five minutes")
+        raise AnswerRefused(
+            f"channel {name!r}: the signature is not of the last five minutes",
+            hint="check the clocks of both machines",
+        )
 
 
 def parse(body: bytes) -> list[Response]:

@@ -150,7 +150,10 @@ class TelegramChannel(OneACall):
             )
         given = headers.get(_SECRET_HEADER, "").encode(errors="replace")
         if not hmac.compare_digest(given, self._webhook_secret.encode()):
-            raise AnswerRefused("Telegram's secret token is missing or wrong")
+            raise AnswerRefused(
+                "Telegram's secret token is missing or wrong",
+                hint="give webhook_secret to setWebhook as secret_token",
+            )
 
     def parse(self, body: bytes) -> list[Response]:
         """The response in an update. Raises ValueError for a body that is none."""

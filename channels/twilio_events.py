@@ -60,7 +60,9 @@ def verify(headers: Mapping[str, str], body: bytes, url: str, token: str) -> Non
     try:
         fields = _fields(body)
     except ValueError:
-        raise AnswerRefused("what should be Twilio's is no form") from None
+        raise AnswerRefused(
+            "what should be Twilio's is no form", hint="give this address to Twilio alone"
+        ) from None
     said = "".join(name + value for name, value in sorted(set(fields)))
     given = headers.get("x-twilio-signature", "").encode(errors="replace")
     expected = [

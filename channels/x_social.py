@@ -212,7 +212,8 @@ class XChannel:
             responses = [self._response(item) for item in reversed(new)]
         except (KeyError, ValueError):
             raise ChannelUnavailable(
-                f"channel {self.name!r}: X answers in a form that is not known"
+                f"channel {self.name!r}: X answers in a form that is not known",
+                hint="check base_url, and whether a newer Holdfast knows it",
             ) from None
         return Polled([response for response in responses if response.address != me], str(newest))
 
@@ -257,7 +258,10 @@ class XChannel:
         if not self._me:
             answer = self._connection.read("get_me")
             if not (account := _listed({"data": [answer.get("data")]})):
-                raise ChannelUnavailable(f"channel {self.name!r}: X does not say whose the tokens are")
+                raise ChannelUnavailable(
+                    f"channel {self.name!r}: X does not say whose the tokens are",
+                    hint="check base_url; it is asked again later",
+                )
             self._me = str(account[0]["id"])
         return self._me
 

@@ -55,7 +55,7 @@ def routes(ws: Workspace, clock: Callable[[], datetime]) -> APIRouter:
         try:
             receiver.verify(dict(headers), body, now)
         except AnswerRefused as why:
-            _log.warning("a webhook of %s was refused: %s", name, why)
+            _log.warning("a webhook of %s was refused: %s; %s", name, why, why.hint)
             return 403
         # Only after this may the provider forget it: a database that is down ends in 503.
         inbox.put(ws.database, name, _kept(receiver, body), now)

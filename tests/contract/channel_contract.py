@@ -11,8 +11,17 @@ from typing import Any
 import pytest
 
 from channels import describe, open_channel
-from holdfast.channel import Accepted, Attachment, Capabilities, Channel, Message, Outcome, Retry
-from holdfast.errors import BatchRefused, ChannelUnavailable, SettingsError
+from holdfast.channel import (
+    Accepted,
+    Attachment,
+    Capabilities,
+    Channel,
+    Message,
+    Outcome,
+    Receiver,
+    Retry,
+)
+from holdfast.errors import AnswerRefused, BatchRefused, ChannelUnavailable, SettingsError
 from holdfast.settings import ChannelConfig
 from tests.contract.letters import message, messages
 
@@ -178,6 +187,13 @@ class ChannelContract:
             )  # one that has settings itself
             assert any(f"channel 'shop': {name}" in str(refused.value) for name in by_name)
             assert SECRET not in f"{refused.value!r} {refused.value.hint} {refused.value.__context__!r}"
+
+    def test_an_answer_that_proves_nothing_is_refused_with_what_to_do(self, channel: Channel) -> None:
+        if isinstance(channel, Receiver):
+            with pytest.raises(AnswerRefused) as refused:
+                channel.verify({}, b"[]", datetime.now(UTC))
+            assert refused.value.hint
+            assert SECRET not in f"{refused.value!r} {refused.value.hint}"
 
     def test_its_settings_show_no_secret(self, channel: Channel, options: dict[str, Any]) -> None:
         settings = channel.Settings.model_validate(options)

@@ -80,7 +80,8 @@ def test_neither_bodies_nor_headers_are_logged(
         web.client.post("/webhooks/email", content=body, headers=headers)
         assert "ann@" not in caplog.text
         assert headers["webhook-signature"] not in caplog.text
-    assert "a webhook of email was refused" in caplog.text
+    assert "a webhook of email was refused: channel 'email': the signature is missing or wrong" in caplog.text
+    assert "; sign answers with webhook_key" in caplog.text
 
 
 @on_sqlite
