@@ -43,7 +43,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("stand-ins that others made")
     terminalreporter.line(f"ran: {', '.join(sorted(ran)) or 'none'}")
     if absent:
-        terminalreporter.line(f"not here: {', '.join(absent)} (`make prism` installs them)")
+        terminalreporter.line(
+            f"not here: {', '.join(absent)} (`make prism` installs them, `apt-get install postfix` Postfix)"
+        )
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
