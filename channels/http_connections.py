@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from queue import Empty, LifoQueue
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -23,6 +24,11 @@ _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
 # Of a few connections the least used wait longer than httpx's 5 seconds for their next call. One that the
 # provider has closed in the meantime is noticed before it is used.
 KEPT = httpx.Limits(keepalive_expiry=30)
+
+
+# Of an answer's body, in bytes.
+LONGEST_ANSWER = 16_000_000
+_OF_TRANSFER = frozenset(("content-encoding", "content-length", "transfer-encoding"))
 
 
 class Connections:
@@ -44,6 +50,7 @@ class Connections:
         makes another way out than httpx's own."""
         self._name, self._provider = name, provider
         self._is_closed = False
+        self._timeout = timeout.total_seconds()
         for logger in ("httpx", "httpcore"):  # they log addresses, and some providers want a token in these
             logging.getLogger(logger).setLevel(logging.WARNING)
         # Each client has one connection and serves one call at a time. One client for all threads would be
@@ -72,13 +79,28 @@ class Connections:
         """
         with self._connection() as client:
             try:
-                return client.request(method, path, **request)
+                with client.stream(method, path, **request) as response:
+                    return self._whole(response)
             except _NOT_SENT as error:
                 if fault := certificate_fault(error):
                     raise untrusted(self._name, self._provider, fault) from None
                 return Retry(detail=type(error).__name__)
             except httpx.RequestError as error:
                 return InDoubt(type(error).__name__)
+
+    def _whole(self, response: httpx.Response) -> httpx.Response:
+        """The answer with its body. Raises httpx.RequestError where that is too long, or takes too long: of
+        itself httpx limits neither, but the wait for the next bytes."""
+        body, give_up = bytearray(), monotonic() + self._timeout
+        for some in response.iter_bytes():
+            body += some
+            if len(body) > LONGEST_ANSWER:
+                raise httpx.ReadError("the answer is too long")
+            if monotonic() > give_up:
+                raise httpx.ReadTimeout("the answer takes too long")
+        # As it reads now: neither compressed nor in pieces.
+        plain = [(name, value) for name, value in response.headers.multi_items() if name not in _OF_TRANSFER]
+        return httpx.Response(response.status_code, headers=plain, content=bytes(body))
 
     def close(self) -> None:
         """Closes the connections; a call still under way closes its own when it ends."""

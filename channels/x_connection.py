@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime, timedelta
 from http.cookiejar import DefaultCookiePolicy
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import requests
 import tweepy
 from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
-from urllib3.exceptions import NewConnectionError
+from urllib3.exceptions import HTTPError, NewConnectionError
 
 from channels.certificates import certificate_fault
-from channels.http_connections import retry_after, until, untrusted
+from channels.http_connections import LONGEST_ANSWER, retry_after, until, untrusted
 from holdfast.channel import DUPLICATE, InDoubt, Outcome, Rejected, RejectReason, Retry
 from holdfast.errors import ChannelUnavailable
 
@@ -44,6 +45,7 @@ _NEEDS_OPERATOR = {
     402: ("X wants to be paid", "look at the account's credits in X's developer portal"),
     403: ("X forbids this to the app", "give it write access, and dm.write for messages, then new tokens"),
 }
+_READ_AT_ONCE = 65_536  # bytes
 _NO_API = ("there is no X API at base_url", "check base_url")
 
 
@@ -155,11 +157,24 @@ class _WayOut(HTTPAdapter):
         if self._base_url != HOST:
             request.url = self._base_url + str(request.url).removeprefix(HOST)
             options["proxies"] = get_environ_proxies(request.url)
-        response = super().send(request, **options | {"timeout": self._timeout})
+        response = super().send(request, **options | {"timeout": self._timeout, "stream": True})
+        # As `content` would keep it; requests limits neither its length nor its time.
+        response._content = self._body(response)
         if not 200 <= response.status_code < 300:
-            _ = response.content  # read to its end, which gives the connection back
             raise _Refused(response)
         return response
+
+    def _body(self, response: requests.Response) -> bytes:
+        body, give_up = bytearray(), monotonic() + self._timeout
+        try:
+            while some := response.raw.read1(_READ_AT_ONCE, decode_content=True):
+                body += some
+                if len(body) > LONGEST_ANSWER or monotonic() > give_up:
+                    response.close()
+                    raise requests.ReadTimeout("the answer is too long, or takes too long")
+        except HTTPError as error:
+            raise requests.ConnectionError(error) from None
+        return bytes(body)
 
 
 def _plain(secret: Any) -> str | None:

@@ -152,7 +152,7 @@ class HttpContract(ConnectedContract):
     def test_a_yes_is_known_whatever_it_calls_itself(self, opened: Callable[..., Channel]) -> None:
         assert [type(sent) for sent in opened(Act.MISLABEL).send([message(1)])] == [Accepted]
 
-    @pytest.mark.parametrize("act", [Act.DROP, Act.TAKE_AND_DROP, Act.HANG, Act.STALL])
+    @pytest.mark.parametrize("act", [Act.DROP, Act.TAKE_AND_DROP, Act.HANG, Act.STALL, Act.DRIP, Act.FLOOD])
     def test_no_answer_is_in_doubt(
         self, opened: Callable[..., Channel], act: Act, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -26,6 +26,8 @@ class Act(Enum):
     BABBLE = auto()  # takes it, and answers with something that is no JSON
     RESET = auto()  # resets the connection before it has read the request
     STALL = auto()  # takes it, and stops in the midst of its answer
+    DRIP = auto()  # takes it, and answers now and then a byte, without end
+    FLOOD = auto()  # takes it, and answers as fast as it can, without end
     MISLABEL = auto()  # does as it is told, and calls its answer a web page
     TAKE_AND_CLOSE = auto()  # does as it is told, and closes the connection after its answer, unannounced
 
@@ -179,6 +181,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._respond(answer, act)
         if act in (Act.HANG, Act.STALL):
             provider.closing.wait(30)
+        while act is Act.DRIP and not provider.closing.wait(0.05):
+            self.wfile.write(b" ")
+        while act is Act.FLOOD:
+            self.wfile.write(b" " * 65_536)
         if answer is None or act is Act.STALL:
             self._reset()
 
@@ -190,7 +196,8 @@ class _Handler(BaseHTTPRequestHandler):
         kind = "text/html" if act is Act.MISLABEL else "application/json"
         for name, value in {"Content-Type": kind, **answer.headers}.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content) + (act is Act.STALL)))
+        more = {Act.STALL: 1, Act.DRIP: 10**9, Act.FLOOD: 10**9}.get(act, 0) if isinstance(act, Act) else 0
+        self.send_header("Content-Length", str(len(content) + more))
         self.end_headers()
         self.wfile.write(content)
         if act is Act.TAKE_AND_CLOSE:
