@@ -67,9 +67,17 @@ def _seen(html: str) -> str:
     reader = _Reader()
     # It refuses some declarations that no page has; what it has read until then counts.
     with suppress(AssertionError):
-        reader.feed(html)
+        reader.feed(_closed(html))
         reader.close()
     return "".join(reader.found)
+
+
+def _closed(html: str) -> str:
+    """The page with what begins and never ends as text: for each of these the parser reads all the rest."""
+    for begin, end in (("<!--", "-->"), ("<", ">")):
+        whole, last, rest = html.rpartition(end)
+        html = whole + last + rest.replace(begin, begin.replace("<", "&lt;"))
+    return html
 
 
 class _Reader(HTMLParser):

@@ -92,7 +92,9 @@ def _told(letter: _Letter) -> Response | None:
                 return _complaint(part, _best(letter.returned()))
     if letter.addressed and _is_plain_bounce(letter):
         return _response(ResponseKind.BOUNCED, _best(letter.addressed), reason=RejectReason.UNKNOWN)
-    return None if _is_automatic(letter) else _reply(letter, _best(letter.answered() + letter.addressed))
+    key = _best(letter.answered() + letter.addressed)
+    # Without a key it is nobody's, and not read: whoever knows the address may write to it.
+    return _reply(letter, key) if key and not _is_automatic(letter) else None
 
 
 def _response(kind: ResponseKind, key: str, **fields: Any) -> Response:
