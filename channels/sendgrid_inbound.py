@@ -29,7 +29,8 @@ _FIELDS = frozenset({"headers", "text", "html", "envelope", "charsets", "email"}
 _MOST_PARTS = 200
 # SendGrid takes mail of 30 MB, with all that is attached to it.
 LARGEST_FORM = 31_000_000
-_KEPT_BYTES = 1_000_000
+# What people write themselves stands first. Of a longer mail of parts within parts, reading takes seconds.
+_KEPT_BYTES = 131_072
 _CONDENSED = b"inbound mail\r\n"
 _LONGEST_BOUNDARY = 200
 _ANSWERS = frozenset({ResponseKind.REPLIED, ResponseKind.UNSUBSCRIBED, ResponseKind.RESUBSCRIBED})
@@ -202,7 +203,8 @@ class _Form:
 
     def _take(self, data: bytes, start: int, end: int) -> None:
         if self._name is not None and self._content is not None:
-            self._content.extend(data[start:end])
+            # No more than is kept: a field may be all of the form, and forms come several at once.
+            self._content.extend(data[start : min(end, start + _KEPT_BYTES - len(self._content))])
 
     def _end(self) -> None:
         if self._name is not None and self._content is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from channels import open_channel
-from channels.sendgrid_inbound import parse
+from channels.sendgrid_inbound import condensed, parse
 from channels.verp import BounceAddress
 from holdfast.channel import Response, ResponseKind
 from holdfast.errors import AnswerRefused, SettingsError
@@ -274,6 +275,17 @@ def basic(password: str, user: str = "sendgrid") -> dict[str, str]:
 
 
 BODY = raw(mail(), "ann@example.com", TO)[0]
+
+
+@pytest.mark.parametrize("field", ["headers", "email"])
+def test_of_a_huge_field_no_more_is_taken_apart_than_is_kept(field: str) -> None:
+    body, _ = form({field: mail() + b"\r" * 20_000_000})
+    tracemalloc.start()
+    kept = condensed(body)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(kept) < 140_000
+    assert most < 10_000_000
 
 
 def test_the_password_of_the_address_lets_mail_in() -> None:
