@@ -538,6 +538,12 @@ def test_an_address_of_any_kind_has_a_column(run: Import, database: Database) ->
     assert every(database, addresses.c.kind, addresses.c.address) == [("letter", "1 High St, Berlin")]
 
 
+def test_an_address_that_no_index_holds_costs_its_row_alone(run: Import, database: Database) -> None:
+    scramble = "".join(chr(0x4E00 + (n * 7919) % 20_000) for n in range(1000))
+    report = run("customers", f"customer_id,address.letter\nC1,{scramble}\nC2,{scramble[:600]}\n")
+    assert (report.kept, report.rejected) == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("column", "what"),
     [

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from babel.numbers import get_currency_precision
 
-from holdfast.audience.addresses import phone_number
+from holdfast.audience.addresses import address_key, phone_number
 from holdfast.settings import Business
 from holdfast.tables import to_microseconds
 
@@ -31,7 +31,8 @@ _EMAIL = re.compile(
 _PHONE = re.compile(r"\+?[0-9]{5,15}")
 _HANDLED = ("telegram", "x", "messenger", "mastodon")
 _HANDLE = re.compile(r"[^\s\x00-\x1f\x7f]{1,320}")
-_LONGEST_ADDRESS = 1000  # of a kind that only its channel knows, as a street and a town
+# Of a kind that only its channel knows, as a street and a town: an index of PostgreSQL holds 2,700 bytes.
+_LONGEST_ADDRESS = 2000
 _LANGUAGE_TAG = re.compile(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z]{4}))?(?:[-_]([A-Za-z]{2}|[0-9]{3}))?")
 _AMOUNT = re.compile(r"([0-9]{1,13})(?:\.([0-9]+))?")
 _NEGATIVE = re.compile(r"[-\N{MINUS SIGN}(]\s*[0-9]")
@@ -200,7 +201,9 @@ def address(column: str, kind: str, text: str) -> str | None:
     elif kind in _HANDLED:
         is_valid = _HANDLE.fullmatch(text) is not None
     else:
-        is_valid = len(text) <= _LONGEST_ADDRESS and text.isprintable()
+        # Folded, an address may be longer than it is written.
+        size = len(address_key(kind, text).encode(errors="replace"))
+        is_valid = size <= _LONGEST_ADDRESS and text.isprintable()
     if not is_valid:
         raise Rejected(f"{column}: not an address of this kind")
     return text
