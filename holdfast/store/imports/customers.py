@@ -17,12 +17,15 @@ from sqlalchemy import (
     and_,
     case,
     delete,
+    false,
     func,
     insert,
     literal,
+    null,
     or_,
     select,
     text,
+    true,
     tuple_,
 )
 
@@ -231,10 +234,12 @@ class CustomerRows:
         return rows_written(connection, insert(consents).from_select(names, values))
 
     def _ask_again(self, connection: Connection) -> int:
-        """Who confirmed another address than the one they have by now has not confirmed this one."""
+        """Who confirmed another address than the one they have by now, or none, has not confirmed this one;
+        and what takes back a no of that address is no yes of this one."""
         staged, known = _staged_addresses.c, addresses.c
-        word = (
-            select(consents.c.granted)
+        withdrawn = consents.c.evidence.contains(": unsubscribed")
+        was_yes = (
+            select(case((consents.c.granted, true()), (withdrawn, false()), else_=null()))
             .where(
                 consents.c.customer_id == customers.c.id,
                 consents.c.kind == staged.kind,
@@ -244,22 +249,26 @@ class CustomerRows:
             .limit(1)
             .scalar_subquery()
         )
+        # The second is not the file's word: what it only repeats must not be news after it.
+        evidence = case(
+            (was_yes, f"{self._evidence}, another address"), else_=f"another address, {self._evidence}"
+        )
         values = (
             select(
                 customers.c.id.label("customer_id"),
                 staged.kind,
                 literal("marketing").label("purpose"),
                 literal(False, Boolean).label("granted"),
-                literal(True, Boolean).label("pending"),
-                literal(f"{self._evidence}, another address").label("evidence"),
+                was_yes.label("pending"),
+                evidence.label("evidence"),
                 literal(self._now).label("recorded_at"),
             )
             .join_from(_staged_addresses, customers, customers.c.external_id == staged.customer)
             .join(addresses, and_(known.customer_id == customers.c.id, known.kind == staged.kind))
             .where(
                 staged.kind.in_(sorted(self._conventions.double_opt_in)),
-                staged.address_key != known.address_key,
-                word,
+                staged.address_key.is_distinct_from(known.address_key),
+                was_yes.is_not(None),
             )
         )
         names = [column.name for column in values.selected_columns]

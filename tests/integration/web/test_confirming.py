@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import select
 
 from holdfast.audience.addresses import address_key
-from holdfast.channel import InDoubt
-from holdfast.responses import contact_of
+from holdfast.channel import InDoubt, Response, ResponseKind
+from holdfast.responses import apply, contact_of
 from holdfast.store.imports import import_records
 from holdfast.tables import consents, customers
 from tests.fakes.scripted_channel import ScriptedChannel, ScriptedSettings
@@ -70,6 +70,14 @@ def link(web: Web, page: str = "y", letter: int = -1) -> str:
     sent = [message for batch in web.bench.channels["email"].calls for message in batch]
     [path] = re.findall(rf"https://example\.invalid(/{page}/[\w.-]+)", sent[letter].html)
     return str(path)
+
+
+def answers(web: Web, kind: ResponseKind) -> None:
+    """Whoever has the first message answers it."""
+    ws, now = web.bench.ws, web.bench.clock.now
+    key = ws.signer.sign("message", web.bench.messages()[0].id)
+    apply(ws, "email", [Response(kind, event_id=f"{kind} {now}", occurred_at=now, key=key)], now)
+    web.bench.clock.advance(minutes=1)
 
 
 def words(web: Web, customer: str = "ann") -> list[tuple[bool, bool, str]]:
@@ -319,6 +327,24 @@ def test_another_address_is_to_be_confirmed_again(web: Web) -> None:
     assert runs(web) == ["ann@elsewhere.example"]
     web.client.post(link(web))
     assert states(web) == "ypy"
+
+
+def test_an_address_that_was_taken_away_and_another_given_is_to_be_confirmed_again(web: Web) -> None:
+    imports(web, ann(**{"consent.email": "confirmed"}))
+    imports(web, ann(email=""))
+    imports(web, ann(email="victim@elsewhere.example"))
+    assert runs(web, "news") == []
+    assert states(web) == "yp"
+    assert runs(web) == ["victim@elsewhere.example"]
+
+
+def test_taking_back_a_no_of_another_address_is_no_yes_of_this_one(web: Web) -> None:
+    imports(web, ann(**{"consent.email": "confirmed"}))
+    assert runs(web, "news") == ["ann@shop.example"]
+    answers(web, ResponseKind.UNSUBSCRIBED)
+    imports(web, ann(email="victim@elsewhere.example"))
+    answers(web, ResponseKind.RESUBSCRIBED)
+    assert runs(web, "news") == []
 
 
 def test_a_box_that_is_ticked_on_the_page_waits_for_the_letter_too(web: Web) -> None:
