@@ -58,6 +58,12 @@ def test_a_letter_comes_back_as_a_mail_program_has_it(tmp_path: Path) -> None:
     assert dict(sent.headers)["From"] == sent.sender != ""
 
 
+def test_a_letter_with_markup_that_is_none_is_shown_as_well(tmp_path: Path) -> None:
+    box = filled(tmp_path, "email", letter(1, "<p>Hello</p><![nonsense[x]]>"))
+    assert box.newest[0].snippet == "Hello"
+    assert "nonsense" in page_of(box)
+
+
 def test_a_text_and_a_post_come_back_as_they_were_written(tmp_path: Path) -> None:
     words = "To: nobody\n\nHello\n\nwith a line between"
     [sent] = filled(tmp_path / "sms", "sms", text(1, words)).newest
