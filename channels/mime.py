@@ -47,8 +47,8 @@ _OURS = frozenset(
 class Letter:
     """An email ready for the wire: lines end with CRLF and are at most 998 bytes long.
 
-    `sender` and `recipient` are the envelope's addresses, their domains in ASCII. `utf8`: one of them has
-    a local part that is not ASCII, so the way must support SMTPUTF8.
+    `sender` and `recipient` are the envelope's addresses, their domains in ASCII. `utf8`: one of them, or
+    the address for answers, has a local part that is not ASCII, so the way must support SMTPUTF8.
     """
 
     sender: str
@@ -71,22 +71,23 @@ def compose(message: Message, date: str, envelope_sender: str = "") -> Letter | 
     """The message as a letter of this date (RFC 5322), or why it cannot be one.
 
     `envelope_sender` is where bounces go, in ASCII, else to the sender; the Message-ID has the same domain.
-    Raises ChannelUnavailable for a sender that is no mailbox.
+    Raises ChannelUnavailable for a sender, or an address for answers, that is no mailbox.
     """
     sender = mailbox(message.sender)
-    reply_to = f"Reply-To: {mailbox(message.reply_to).header}\r\n" if message.reply_to else ""
+    reply_to = answers_to(message)
     recipient = address(message.to)
     if recipient is None:
         return Rejected(RejectReason.BAD_ADDRESS, "not an email address")
     extra = _extra_headers(message.headers)
     if extra is None:
         return Rejected(RejectReason.CONTENT, "a header that is no header, or not the message's to set")
+    answers = f"Reply-To: {reply_to.header}\r\n" if reply_to else ""
     envelope_sender = envelope_sender or sender.address
     message_id = f"<{safe_key(message.key)}@{envelope_sender.rpartition('@')[2]}>"
     head = (
         f"Date: {date}\r\n"
         f"From: {sender.header}\r\n"
-        f"{reply_to}"
+        f"{answers}"
         f"To: {_mailbox_header(message.to_name, recipient)}\r\n"
         f"Subject: {_header_text(message.subject)}\r\n"
         f"Message-ID: {message_id}\r\n"
@@ -99,19 +100,26 @@ def compose(message: Message, date: str, envelope_sender: str = "") -> Letter | 
         recipient=recipient,
         message_id=message_id,
         content=head.encode() + _body(message),
-        utf8=not (recipient.isascii() and sender.address.isascii()),
+        utf8=not (recipient + sender.address + (reply_to.address if reply_to else "")).isascii(),
     )
 
 
+def answers_to(message: Message) -> Mailbox | None:
+    """Where answers go, if not to the sender. Raises ChannelUnavailable when it is no mailbox."""
+    return mailbox(message.reply_to, "reply_to") if message.reply_to else None
+
+
 @lru_cache(maxsize=64)
-def mailbox(text: str) -> Mailbox:
-    """The sender "Acme <hello@acme.example>". Raises ChannelUnavailable when it is none."""
+def mailbox(text: str, setting: str = "from") -> Mailbox:
+    """The mailbox "Acme <hello@acme.example>". Raises ChannelUnavailable, with the brand's setting that it
+    is, when it is none."""
     # By the RFC a name with a comma needs quotes; people who write `Smith, Jones & Co <…>` mean the name.
     found = _SENDER.fullmatch(text.strip())
     at = address(found["at"] or found["bare"]) if found else None
     if found is None or at is None:
+        what = "the sender" if setting == "from" else "the address for answers"
         raise ChannelUnavailable(
-            "the sender is not a mailbox", hint="write it like Acme <hello@acme.example> under brand: from"
+            f"{what} is not a mailbox", hint=f"write it like Acme <hello@acme.example> under brand: {setting}"
         )
     name = (found["name"] or "").strip().strip('"')
     return Mailbox(_mailbox_header(name, at), name, at)

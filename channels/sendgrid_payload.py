@@ -18,7 +18,7 @@ from functools import lru_cache
 from secrets import token_hex
 from typing import Any
 
-from channels.mime import Mailbox, mailbox, one_line, safe_key
+from channels.mime import Mailbox, answers_to, mailbox, one_line, safe_key
 from holdfast.channel import Attachment, Message, fill
 
 # SendGrid takes less than 30 MB a request. Sizes are counted before JSON, which escapes quotes and the like.
@@ -170,7 +170,7 @@ def body(batch: Sequence[Message], addresses: Sequence[str], account: Account = 
 def _reply_to(batch: Sequence[Message], sender: Mailbox, address: str, tags: _Tags) -> dict[str, Any]:
     """Where answers go. It stands in a request once, and SendGrid substitutes in it, by its documentation, as
     in subject and content: so each message's own key comes into it."""
-    given = mailbox(batch[0].reply_to) if batch[0].reply_to else None
+    given = answers_to(batch[0])
     if not address:
         return {"reply_to": _person(given.address, given.name)} if given else {}
     local, _, domain = address.rpartition("@")

@@ -290,6 +290,14 @@ def test_answers_go_where_the_message_says() -> None:
     assert parsed(letter())["Reply-To"] is None
 
 
+def test_an_address_for_answers_beyond_ascii_asks_for_smtputf8_and_one_that_is_none_is_named() -> None:
+    assert letter(reply_to="Acme <grüße@acme.example>").utf8
+    assert not letter(reply_to="Grüße <hello@grüße.example>").utf8
+    with pytest.raises(ChannelUnavailable, match="the address for answers is not a mailbox") as caught:
+        letter(reply_to="Acme <a b@acme.example>")
+    assert "brand: reply_to" in str(caught.value.hint)
+
+
 def test_where_answers_go_is_not_a_headers_to_set() -> None:
     refused = compose(message(headers={"Reply-To": "mallory@example.com"}), DATE)
     assert isinstance(refused, Rejected)
