@@ -128,12 +128,34 @@ def _pages(client: IMAPClient, last: int) -> Iterator[Sequence[int]]:
 
 def _fetched(client: IMAPClient, uids: Sequence[int]) -> Iterator[Arrived]:
     """The letters that are still there."""
-    found = client.fetch(uids, ["INTERNALDATE", _CONTENT])
+    found = _given(client, uids)
     for uid in uids:
         answer = found.get(uid, {})
         content, at = answer.get(b"BODY[]<0>"), answer.get(b"INTERNALDATE")
         if isinstance(content, bytes) and isinstance(at, datetime):
             yield Arrived(content, at.astimezone(UTC))
+
+
+def _given(client: IMAPClient, uids: Sequence[int]) -> dict[int, dict[bytes, Any]]:
+    """What the server says of these letters. For one that it cannot give it refuses the whole call, now and
+    ever again: then it is asked for each by itself."""
+    what = ["INTERNALDATE", _CONTENT]
+    try:
+        return client.fetch(uids, what)  # type: ignore[no-any-return]
+    except IMAPClientAbortError:
+        raise
+    except IMAPClientError:
+        found: dict[int, dict[bytes, Any]] = {}
+        for uid in uids:
+            try:
+                found |= client.fetch([uid], what)
+            except IMAPClientAbortError:
+                raise
+            except IMAPClientError:
+                continue
+        if not found:
+            raise  # it gives nothing at all: that may pass
+        return found
 
 
 def _number(answer: dict[bytes, Any], field: bytes) -> int:

@@ -25,6 +25,7 @@ from holdfast.store.cursors import write_cursor
 from holdfast.tables import consents, responses, suppressions
 from tests.integration.conftest import Bench
 from tests.servers.imap_server import PASSWORD, USERNAME, ImapServer
+from tests.servers.refusing_mailbox import RefusingMailbox
 from tests.servers.smtp_server import Mail, SmtpServer
 
 NOTICES = Path(__file__).parents[1] / "notices"
@@ -156,6 +157,22 @@ def test_what_was_read_before_the_server_broke_off_counts(
     found = mailbox(server.port, ca_file).read("", breaking_off)
     assert names(found) == ["1", "2"]
     assert found.cursor.endswith(":102")
+
+
+def test_a_letter_that_the_server_cannot_give_keeps_back_none_after_it(
+    authority: trustme.CA, ca_file: Path
+) -> None:
+    with RefusingMailbox(authority, 5, refused={2, 4}) as server:
+        found = mailbox(server.port, ca_file).read("", named)
+    assert (names(found), found.cursor) == (["1", "3", "5"], "7:5")
+
+
+def test_a_server_that_gives_no_letter_is_asked_for_them_again(authority: trustme.CA, ca_file: Path) -> None:
+    with (
+        RefusingMailbox(authority, 2, refused={1, 2}) as server,
+        pytest.raises(ChannelUnavailable, match="cannot be read"),
+    ):
+        mailbox(server.port, ca_file).read("", named)
 
 
 # --- what cannot be read --------------------------------------------------------------------------
