@@ -144,7 +144,6 @@ class SendgridChannel:
     """An account at SendGrid."""
 
     Settings: ClassVar[type[ChannelSettings]] = SendgridSettings
-    largest_body = inbound.LARGEST_FORM
 
     def __init__(self, name: str, settings: SendgridSettings) -> None:
         from channels.sendgrid_transport import Transport  # httpx only for who sends
@@ -220,6 +219,11 @@ class SendgridChannel:
         """What a body says of the account's standing with SendGrid."""
         is_mail = inbound.is_form(body) or inbound.is_condensed(body)
         return [] if is_mail else events.announcements(body)
+
+    def room_for(self, headers: Mapping[str, str]) -> int | None:
+        """That of mail for who knows its password, or where there is none brings a signature."""
+        is_mail = inbound.may_be_mail(self._inbound_key, self._inbound_password, headers)
+        return inbound.LARGEST_FORM if is_mail else None
 
     def condensed(self, body: bytes) -> bytes:
         """Events as they are; of mail what is read of it."""

@@ -19,7 +19,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from channels import returned_mail
 from channels.mime import one_line
-from channels.sendgrid_signature import PublicKey
+from channels.sendgrid_signature import PublicKey, has_signature
 from channels.verp import BounceAddress
 from holdfast.channel import Response, ResponseKind
 from holdfast.errors import AnswerRefused
@@ -66,11 +66,22 @@ def verify(
         )
     if key is not None:
         key.verify(headers, body, now)
-    if password is not None and not compare_digest(_password(headers), password.encode()):
+    if password is not None and not _has_password(headers, password):
         raise AnswerRefused(
             "the password of inbound mail is missing or wrong",
             hint="give Inbound Parse the address with inbound_password in it",
         )
+
+
+def may_be_mail(key: PublicKey | None, password: str | None, headers: Mapping[str, str]) -> bool:
+    """Whether `verify` may let a form with these headers in, as far as they can tell."""
+    if password is not None:
+        return _has_password(headers, password)
+    return key is not None and has_signature(headers)
+
+
+def _has_password(headers: Mapping[str, str], password: str) -> bool:
+    return compare_digest(_password(headers), password.encode())
 
 
 def _password(headers: Mapping[str, str]) -> bytes:

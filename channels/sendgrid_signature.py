@@ -17,6 +17,11 @@ _SIGNATURE = "x-twilio-email-event-webhook-signature"
 _TIMESTAMP = "x-twilio-email-event-webhook-timestamp"
 
 
+def has_signature(headers: Mapping[str, str]) -> bool:
+    """Whether there is a signature at all, of whomever."""
+    return _SIGNATURE in headers and _TIMESTAMP in headers
+
+
 class PublicKey:
     """The public key that SendGrid shows for a webhook that it signs: DER in base64."""
 

@@ -290,12 +290,11 @@ class Receiver(Protocol):
 
 @runtime_checkable
 class Condenser(Protocol):
-    """A receiver whose provider sends more than is worth keeping, such as mail with all its attachments.
+    """A receiver whose provider sends more than is worth keeping, such as mail with all its attachments."""
 
-    `largest_body` is the most bytes that it sends.
-    """
-
-    largest_body: int
+    def room_for(self, headers: Mapping[str, str]) -> int | None:
+        """The most bytes that it sends with these headers, names in lower case; None: as others. Asked before
+        anything is read: whoever may be a stranger gets no more room."""
 
     def condensed(self, body: bytes) -> bytes:
         """What is kept of a body that was verified, for `Receiver.parse` to read the same in it.

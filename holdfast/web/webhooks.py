@@ -28,7 +28,8 @@ def routes(ws: Workspace, clock: Callable[[], datetime]) -> APIRouter:
 
     @router.post("/webhooks/{channel}")
     async def webhook(channel: str, request: Request) -> Response:
-        body = await read_body(request, await run_in_threadpool(largest_body, channel))
+        room = await run_in_threadpool(room_for, channel, request.headers)
+        body = await read_body(request, room)
         return Response(status_code=await run_in_threadpool(take, channel, request.headers, body))
 
     @router.get("/webhooks/{channel}")
@@ -43,9 +44,10 @@ def routes(ws: Workspace, clock: Callable[[], datetime]) -> APIRouter:
         # What is given back came with the request: nobody is to take it for a page.
         return PlainTextResponse(answer, headers={"X-Content-Type-Options": "nosniff"})
 
-    def largest_body(name: str) -> int:
+    def room_for(name: str, headers: Mapping[str, str]) -> int:
         receiver = ws.channel(name) if name in ws.project.channels else None
-        return receiver.largest_body if isinstance(receiver, Condenser) else LARGEST_BODY
+        room = receiver.room_for(dict(headers)) if isinstance(receiver, Condenser) else None
+        return LARGEST_BODY if room is None else room
 
     def take(name: str, headers: Mapping[str, str], body: bytes) -> int:
         receiver = ws.channel(name) if name in ws.project.channels else None

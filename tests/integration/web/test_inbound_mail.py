@@ -166,6 +166,13 @@ def test_a_large_picture_costs_nobody_their_answer_and_is_not_kept(mail: Web, cl
 
 
 @on_sqlite
+def test_strangers_get_no_more_room_than_for_events(mail: Web) -> None:
+    body, headers = raw(b"\r\n" * 3_000_000, "mallory@example.com")
+    assert posted(mail, (body, headers), "a guess of somebody's") == 413
+    assert posted(mail, (body, headers)) == 204
+
+
+@on_sqlite
 def test_more_than_sendgrid_ever_posts_is_refused(mail: Web) -> None:
     assert posted(mail, (b"--x" + bytes(31_000_000), {})) == 413
     assert mail.letters() == []
