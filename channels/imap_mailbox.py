@@ -22,6 +22,7 @@ from holdfast.errors import ChannelError, ChannelUnavailable
 
 _LETTERS_A_POLL = 2000
 _LETTERS_AT_ONCE = 50
+_SEARCHED_AT_ONCE = 90_000
 # What matters stands at the beginning; what follows is the letter that came back, or an attachment.
 _BYTES_OF_A_LETTER = 131_072
 _CONTENT = f"BODY.PEEK[]<0.{_BYTES_OF_A_LETTER}>"
@@ -54,11 +55,12 @@ class Mailbox:
         """
         responses: list[Response] = []
         with self._opened() as client:
-            validity = _number(client.select_folder(self._settings.folder, readonly=True), b"UIDVALIDITY")
+            folder = client.select_folder(self._settings.folder, readonly=True)
+            validity, next_ = _number(folder, b"UIDVALIDITY"), _number(folder, b"UIDNEXT")
             last = _last_uid(cursor, validity)
             place = f"{validity}:{last}"
             try:
-                for page in _pages(client, last):
+                for page in _pages(client, last, next_):
                     letters = _fetched(client, page)
                     responses += [found for letter in letters if (found := understand(letter)) is not None]
                     place = f"{validity}:{page[-1]}"
@@ -119,11 +121,21 @@ def _last_uid(cursor: str, validity: int) -> int:
     return int(found[2]) if found and int(found[1]) == validity else 0
 
 
-def _pages(client: IMAPClient, last: int) -> Iterator[Sequence[int]]:
-    # "n:*" has the last letter in it even where that is before n.
-    uids = sorted(uid for uid in client.search(["UID", f"{last + 1}:*"]) if uid > last)[:_LETTERS_A_POLL]
+def _pages(client: IMAPClient, last: int, next_: int) -> Iterator[Sequence[int]]:
+    uids = _new(client, last, next_)
     for start in range(0, len(uids), _LETTERS_AT_ONCE):
         yield uids[start : start + _LETTERS_AT_ONCE]
+
+
+def _new(client: IMAPClient, last: int, next_: int) -> list[int]:
+    """The UIDs between these two that there are, the first ones, as many as a poll reads."""
+    found: list[int] = []
+    # Piece by piece: the library below takes no answer with a line of more than a megabyte.
+    for start in range(last + 1, next_, _SEARCHED_AT_ONCE):
+        found += sorted(client.search(["UID", f"{start}:{min(start + _SEARCHED_AT_ONCE, next_) - 1}"]))
+        if len(found) >= _LETTERS_A_POLL:
+            break
+    return found[:_LETTERS_A_POLL]
 
 
 def _fetched(client: IMAPClient, uids: Sequence[int]) -> Iterator[Arrived]:

@@ -167,6 +167,16 @@ def test_a_letter_that_the_server_cannot_give_keeps_back_none_after_it(
     assert (names(found), found.cursor) == (["1", "3", "5"], "7:5")
 
 
+@pytest.mark.timeout(60)
+def test_a_flood_of_letters_is_read_piece_by_piece(
+    authority: trustme.CA, ca_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("channels.imap_mailbox._LETTERS_A_POLL", 3)
+    with RefusingMailbox(authority, 200_000, refused=()) as server:  # their numbers are more than a megabyte
+        found = mailbox(server.port, ca_file).read("", named)
+    assert (names(found), found.cursor) == (["1", "2", "3"], "7:3")
+
+
 def test_a_server_that_gives_no_letter_is_asked_for_them_again(authority: trustme.CA, ca_file: Path) -> None:
     with (
         RefusingMailbox(authority, 2, refused={1, 2}) as server,

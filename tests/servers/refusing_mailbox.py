@@ -52,9 +52,9 @@ def _answer(tag: str, command: str, count: int, refused: Collection[int]) -> str
     if command.startswith("CAPABILITY"):
         return "* CAPABILITY IMAP4rev1\r\n" + done
     if command.startswith(("SELECT", "EXAMINE")):
-        return f"* {count} EXISTS\r\n* OK [UIDVALIDITY 7] known\r\n" + done
-    if command.startswith("UID SEARCH"):
-        return f"* SEARCH {' '.join(map(str, range(1, count + 1)))}\r\n" + done
+        return f"* {count} EXISTS\r\n* OK [UIDVALIDITY 7] known\r\n* OK [UIDNEXT {count + 1}] next\r\n" + done
+    if found := re.match(r"UID SEARCH UID (\d+):(\d+)", command):
+        return f"* SEARCH {' '.join(map(str, range(int(found[1]), int(found[2]) + 1)))}\r\n" + done
     if found := re.match(r"UID FETCH ([\d,]+) ", command):
         uids = [int(uid) for uid in found[1].split(",")]
         if set(uids) & set(refused):
