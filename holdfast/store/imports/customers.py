@@ -234,12 +234,16 @@ class CustomerRows:
         return rows_written(connection, insert(consents).from_select(names, values))
 
     def _ask_again(self, connection: Connection) -> int:
-        """Who confirmed another address than the one they have by now, or none, has not confirmed this one;
-        and what takes back a no of that address is no yes of this one."""
+        """Who confirmed another address than the one they have by now, or none, has not confirmed this one, and
+        who was asked to has not been asked here; what takes back a no of that address is no yes of this one."""
         staged, known = _staged_addresses.c, addresses.c
         withdrawn = consents.c.evidence.contains(": unsubscribed")
         was_yes = (
-            select(case((consents.c.granted, true()), (withdrawn, false()), else_=null()))
+            select(
+                case(
+                    (or_(consents.c.granted, consents.c.pending), true()), (withdrawn, false()), else_=null()
+                )
+            )
             .where(
                 consents.c.customer_id == customers.c.id,
                 consents.c.kind == staged.kind,

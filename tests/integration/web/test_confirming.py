@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import select
 
 from holdfast.audience.addresses import address_key
-from holdfast.channel import InDoubt, Response, ResponseKind
+from holdfast.channel import InDoubt, Rejected, RejectReason, Response, ResponseKind
 from holdfast.responses import apply, contact_of
 from holdfast.store.imports import import_records
 from holdfast.tables import consents, customers
-from tests.fakes.scripted_channel import ScriptedChannel, ScriptedSettings
+from tests.fakes.scripted_channel import ScriptedChannel, ScriptedSettings, accept_all
 from tests.integration.conftest import Clock
 from tests.integration.web.conftest import MakeWeb, Outage, Web, on_sqlite
 
@@ -230,7 +230,7 @@ def test_the_link_that_went_to_one_address_confirms_no_other(web: Web) -> None:
     runs(web)
     imports(web, ann(email="victim@elsewhere.example"))
     assert web.client.post(link(web)).status_code == 410
-    assert states(web) == "p"
+    assert states(web) == "pp"
 
 
 def test_many_customers_with_one_address_are_not_many_letters_to_it(web: Web) -> None:
@@ -345,6 +345,26 @@ def test_taking_back_a_no_of_another_address_is_no_yes_of_this_one(web: Web) -> 
     imports(web, ann(email="victim@elsewhere.example"))
     answers(web, ResponseKind.RESUBSCRIBED)
     assert runs(web, "news") == []
+
+
+def test_who_corrects_an_address_before_confirming_it_is_asked_at_the_new_one(web: Web) -> None:
+    imports(web, ann(email="anne@shop.example", **{"consent.email": "yes"}))
+    assert runs(web) == ["anne@shop.example"]
+    imports(web, ann(**{"consent.email": "yes"}))
+    assert runs(web) == ["ann@shop.example"]
+    assert web.client.post(link(web, letter=0)).status_code == 410
+    assert web.client.post(link(web)).status_code == 200
+    assert states(web).endswith("y")
+
+
+def test_a_letter_that_was_refused_is_not_tried_run_after_run(web: Web) -> None:
+    channel = web.bench.channels["email"]
+    channel.script = lambda batch: [Rejected(RejectReason.BAD_ADDRESS) for _ in batch]
+    imports(web, ann(**{"consent.email": "yes"}))
+    assert [len(runs(web)) for _ in range(3)] == [1, 0, 0]
+    web.bench.clock.advance(days=8)
+    channel.script = accept_all
+    assert runs(web) == ["ann@shop.example"]
 
 
 def test_a_box_that_is_ticked_on_the_page_waits_for_the_letter_too(web: Web) -> None:
