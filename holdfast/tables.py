@@ -299,6 +299,7 @@ MESSAGE_RESPONSES = ("delivered", "bounced", "opened", "clicked", "replied", "un
 _LIVE = text("state IN ('planned', 'leased', 'sending', 'accepted', 'in_doubt')")
 _SENT = text("sent_at IS NOT NULL")
 _NAMED = text("provider_id IS NOT NULL")
+_REFUSED_LETTER = text("state = 'rejected' AND purpose = 'confirmation'")
 _FAILED = text("state = 'rejected' OR bounced_at IS NOT NULL OR complained_at IS NOT NULL")
 
 messages = Table(
@@ -364,6 +365,14 @@ messages = Table(
     Index("ix_messages_sent", "customer_id", "sent_at", postgresql_where=_SENT, sqlite_where=_SENT),
     # The few of a run that went wrong: what its guard counts.
     Index("ix_messages_failed", "run_id", postgresql_where=_FAILED, sqlite_where=_FAILED),
+    # Who asks for a confirmation again and again looks here.
+    Index(
+        "ix_messages_refused_letters",
+        "customer_id",
+        "settled_at",
+        postgresql_where=_REFUSED_LETTER,
+        sqlite_where=_REFUSED_LETTER,
+    ),
     # For providers that give back no key of ours.
     Index("ix_messages_provider", "channel", "provider_id", postgresql_where=_NAMED, sqlite_where=_NAMED),
 )

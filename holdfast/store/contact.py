@@ -18,9 +18,11 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    exists,
     false,
     func,
     literal,
+    literal_column,
     not_,
     null,
     or_,
@@ -29,6 +31,7 @@ from sqlalchemy import (
 )
 
 from holdfast.audience.reasons import Reason
+from holdfast.channel import RejectReason
 from holdfast.settings import Cap
 from holdfast.tables import UtcTime, addresses, consents, messages, suppressions
 
@@ -58,6 +61,9 @@ CONFIRMATION = "confirmation"
 """The purpose of letters that ask for a consent. They go to who refuses no transactional message."""
 
 _MOST_LETTERS = Cap(messages=3, per=timedelta(days=7))
+# Refusals that another channel of the kind would meet, too; and for how long, in microseconds, none is tried.
+_OF_THE_ADDRESS = (RejectReason.BAD_ADDRESS, RejectReason.MAILBOX_FULL, RejectReason.OPTED_OUT)
+_REFUSED_FOR = 7 * 24 * 3600 * 1_000_000
 
 
 def because(reason: Reason) -> ColumnElement[str]:
@@ -87,8 +93,8 @@ def consents_to(
 
 
 def waits_for_letter(customer_id: ColumnElement[int], kind: str, at: Moment) -> ColumnElement[bool]:
-    """The latest word on marketing up to `at` is a yes to be confirmed, no letter about it went out, and the
-    address has not got as many as it may."""
+    """The latest word on marketing up to `at` is a yes to be confirmed, no letter about it went out, or was
+    refused lately for its address, and the address has not got as many as it may."""
     word, letter = consents.alias("word"), messages.alias("letter")
     asked_at = (
         select(case((word.c.pending, word.c.recorded_at), else_=null()))
@@ -113,8 +119,20 @@ def waits_for_letter(customer_id: ColumnElement[int], kind: str, at: Moment) -> 
         )
         .scalar_subquery()
     )
+    refused = messages.alias("refused")
+    at_ = literal(at, UtcTime) if isinstance(at, datetime) else at
+    was_refused = exists().where(
+        refused.c.customer_id == customer_id,
+        # Written out, not bound: only then can the planner use the partial index.
+        refused.c.state == literal_column("'rejected'"),
+        refused.c.purpose == literal_column(f"'{CONFIRMATION}'"),
+        refused.c.settled_at > at_ - literal(_REFUSED_FOR, BigInteger),
+        refused.c.settled_at >= asked_at,
+        refused.c.reason.in_([reason.value for reason in _OF_THE_ADDRESS]),
+        refused.c.kind == kind,
+    )
     is_spared = over_cap(customer_id, _MOST_LETTERS, at, purpose=CONFIRMATION)
-    return and_(func.coalesce(asked_at > lettered_at, false()), not_(is_spared))
+    return and_(func.coalesce(asked_at > lettered_at, false()), not_(was_refused), not_(is_spared))
 
 
 def between(customer_id: ColumnElement[int], low: int, high: int) -> ColumnElement[bool]:

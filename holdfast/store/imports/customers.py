@@ -234,8 +234,8 @@ class CustomerRows:
         return rows_written(connection, insert(consents).from_select(names, values))
 
     def _ask_again(self, connection: Connection) -> int:
-        """Who confirmed another address than the one they have by now, or none, has not confirmed this one, and
-        who was asked to has not been asked here; what takes back a no of that address is no yes of this one."""
+        """Who confirmed another address than the one they have by now, or none, has not confirmed this one,
+        nor been asked here; and what takes back a no of that address is no yes of this one."""
         staged, known = _staged_addresses.c, addresses.c
         withdrawn = consents.c.evidence.contains(": unsubscribed")
         was_yes = (
