@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -18,7 +19,7 @@ from holdfast.audience.rules import Rule
 from holdfast.campaign.models import Campaign, Step
 from holdfast.channel import Capabilities, Channel
 from holdfast.content.library import Library
-from holdfast.errors import RunError
+from holdfast.errors import RunError, SettingsError
 from holdfast.mistakes import closest
 from holdfast.settings import Guard, Project, SendPolicy, StopIf
 from holdfast.store.contact import Fallback, Route
@@ -138,8 +139,12 @@ class Workspace:
     @cached_property
     def invitation(self) -> str:
         """How the address begins that invites customers to Telegram; empty where no channel has one."""
-        enabled = (name for name, config in self.project.channels.items() if config.enabled)
-        return next((can.invitation for can in map(self.channels.describe, enabled) if can.invitation), "")
+        for name, config in self.project.channels.items():
+            # One that is set up wrongly is for `validate` to tell of, and for who sends by it.
+            with suppress(SettingsError):
+                if config.enabled and (invitation := self.channels.describe(name).invitation):
+                    return invitation
+        return ""
 
     def fallbacks(self, campaign: Campaign, channel: str) -> dict[str, Fallback]:
         """By step, where a message goes that is rejected on the channel: by the step's order to the channels

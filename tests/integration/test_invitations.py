@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from itertools import count
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -14,6 +15,7 @@ from sqlalchemy import insert, select
 from channels.telegram import TelegramChannel, TelegramSettings
 from holdfast.responses import apply, collect
 from holdfast.tables import addresses, consents
+from holdfast.wiring import open_workspace
 from tests.fakes.scripted_channel import ScriptedChannel
 from tests.integration.conftest import Bench
 from tests.servers import telegram_server
@@ -201,3 +203,14 @@ def test_the_link_of_a_test_letter_is_nobodys(invited: Bench) -> None:
     payload = invited.ws.signer.sign_invitation(0, invited.clock.now.date() + DAY)
     says(invited, f"/start {payload}")
     assert (chats(invited), said(invited)) == ({}, [])
+
+
+def test_a_channel_that_is_set_up_wrongly_keeps_no_other_from_sending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOLDFAST_SECRET", "a secret of the tests, 32 bytes.")
+    brand = "brand: {name: Acme, from: Acme <a@acme.example>, public_url: 'https://r.acme.example'}\n"
+    channels = "channels: {email: {adapter: sandbox}, sms: {adapter: twilio}, bot: {adapter: telegram, %s}}\n"
+    for settings, invitation in [("bot: x", ""), ("bot: AcmeBot, token: t", "https://t.me/AcmeBot?start=")]:
+        (tmp_path / "holdfast.yaml").write_text(brand + channels % settings, encoding="utf-8")
+        assert open_workspace(tmp_path, str).invitation == invitation
