@@ -20,7 +20,9 @@ from holdfast.errors import SettingsError
 from holdfast.units import Cron, Duration, Mailbox, Name, Rate, Share, TimeZone, WebAddress, Window
 
 FILE_NAME = "holdfast.yaml"
-SECRET_KEYS = re.compile(r"pass|token|secret|credential|api_?key|_key\b|database|\burl\b", re.IGNORECASE)
+SECRET_KEYS = re.compile(
+    r"pass|token|secret|credential|api_?key|(?:_|\b)key\b|database|\burl\b", re.IGNORECASE
+)
 SECRET_BYTES = 16
 
 Kind = Literal["customers", "orders", "lines", "events"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -68,10 +68,18 @@ def _secrets_in_plain_sight(
 ) -> Iterator[Problem]:
     for name, field in settings.model_fields.items():
         key = field.alias or name
+        at, value = (*place, key), options.get(key)
+        if isinstance(value, dict):
+            for part in filter(_is_model, get_args(field.annotation)):
+                yield from _secrets_in_plain_sight(document, at, part, value)
         is_secret = "SecretStr" in str(field.annotation)
-        if is_secret and isinstance(options.get(key), str) and not document.is_overridden((*place, key)):
+        if is_secret and isinstance(value, str) and not document.is_overridden(at):
             what = f"`{key}` is a secret and does not belong in a file"
-            yield document.problem((*place, key), what, expected="{env: NAME} or {block: NAME}")
+            yield document.problem(at, what, expected="{env: NAME} or {block: NAME}")
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _references(value: Any, place: Place) -> Iterator[Place]:

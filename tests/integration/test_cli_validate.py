@@ -124,6 +124,14 @@ def test_a_template_that_does_not_parse_is_shown_at_its_line(project: Path) -> N
             "holdfast.yaml:15:84: `password` is a secret and does not belong in a file;"
             " expected {env: NAME} or {block: NAME}",
         ),
+        (
+            "port: 2525, bounce_address: b@c.example, mailbox: {host: h, username: u, password: hunter2}",
+            "holdfast.yaml:15:129: `password` is a secret and does not belong in a file;",
+        ),
+        (
+            "port: 2525, dkim: {domain: c.example, selector: s_s, key: hunter2}",
+            "holdfast.yaml:15:104: `key` is a secret and does not belong in a file;",
+        ),
     ],
 )
 def test_settings_of_a_channel_are_checked_by_its_adapter(project: Path, settings: str, message: str) -> None:
