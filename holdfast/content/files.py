@@ -23,6 +23,11 @@ class TemplateFiles:
             path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file()
         )
 
+    def leads_out(self, name: str) -> bool:
+        """Whether the file is a link to what is not under the folder: on another machine that is another
+        file, and nobody who reads the campaign sees it."""
+        return not (self.root / name).resolve().is_relative_to(self.root.resolve())
+
     def read(self, name: str) -> bytes:
         """What is in the file. Raises TemplateNotFound for a name that is none of these."""
         if name not in self._read:

@@ -212,6 +212,10 @@ class Library:
             raise RenderError(
                 f"there is no file templates/{missing[0]} to attach", hint="run `holdfast validate`"
             )
+        if outside := [name for name in names if self.files.leads_out(name)]:
+            raise RenderError(
+                f"templates/{outside[0]} is a link out of templates/", hint="put the file itself there"
+            )
         files = tuple(map(self._attachment, names))
         if (size := sum(len(file.content) for file in files)) > ATTACHED_BYTES:
             raise RenderError(

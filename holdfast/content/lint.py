@@ -95,6 +95,9 @@ def _attachment_problems(
             at = (*place, step.attach.index(name))
             what = f"there is no file templates/{name} to attach"
             yield _at(document, campaign, at, what, suggestion=closest(name, library.files.names))
+        for name in filter(library.files.leads_out, step.attach):
+            at, what = (*place, step.attach.index(name)), f"templates/{name} is a link out of templates/"
+            yield _at(document, campaign, at, what, "the file itself")
         size = sum(len(library.files.read(name)) for name in step.attach if name not in missing)
         if size > ATTACHED_BYTES:
             what = f"{size:,} bytes to attach"

@@ -11,6 +11,7 @@ from holdfast.audience.people import Needs
 from holdfast.campaign.models import Campaign
 from holdfast.content.library import Library
 from holdfast.content.lint import lint_templates
+from holdfast.errors import RenderError
 from holdfast.settings import Project
 
 REPOSITORY = Path(__file__).parents[2]
@@ -411,6 +412,20 @@ def test_a_file_that_is_not_there_is_missed_before_anybody_is(lint: Lint) -> Non
     assert lint(files, **attaching("terms.pdf", "term.pdf")) == [
         "campaigns/winback.yaml: there is no file templates/term.pdf to attach; did you mean 'terms.pdf'?"
     ]
+
+
+def test_a_link_out_of_the_folder_goes_along_with_nothing(lint: Lint, tmp_path: Path) -> None:
+    (tmp_path / "secrets").write_text("TOKEN=x", encoding="utf-8")
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "terms.pdf").symlink_to(tmp_path / "secrets")
+    (tmp_path / "templates" / "same.pdf").symlink_to(tmp_path / "templates" / "t.sms.txt")
+    assert lint({"t.sms.txt": "Hi"}, **attaching("same.pdf", "terms.pdf")) == [
+        "campaigns/winback.yaml: templates/terms.pdf is a link out of templates/; expected the file itself"
+    ]
+    project = Project(root=tmp_path)
+    library = Library(tmp_path / "templates", project.brand, project.business)
+    with pytest.raises(RenderError, match="a link out of templates/"):
+        library.attachments(("terms.pdf",))
 
 
 def test_files_too_large_together_are_a_problem(lint: Lint) -> None:
