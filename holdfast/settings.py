@@ -207,6 +207,9 @@ class Web(_Part):
     ingest_token: SecretRef | None = Field(
         None, description="Bearer token that orders and events are sent with. Absent: ingestion is closed."
     )
+    metrics_token: SecretRef | None = Field(
+        None, description="Bearer token that Prometheus reads /metrics with. Absent: /metrics is closed."
+    )
     track_clicks: bool = Field(True, description="Lead the links of email through our redirect.")
     track_opens: bool = Field(True, description="Put an open pixel at the end of email.")
 

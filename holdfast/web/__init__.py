@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
+from prometheus_client import CollectorRegistry
 from sqlalchemy import literal, select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -21,7 +22,8 @@ from holdfast.errors import HoldfastError
 from holdfast.orchestration.redaction import protect_logs
 from holdfast.settings import ReadBlock
 from holdfast.tokens import TokenForged
-from holdfast.web import ingestion, links, pages, webhooks
+from holdfast.web import ingestion, links, monitoring, pages, webhooks
+from holdfast.web.bearer import token_of
 from holdfast.web.pages import LinkOver, Pages
 from holdfast.wiring import open_workspace
 
@@ -54,15 +56,19 @@ def read_block(name: str) -> str:
 
 
 def create_app(ws: Workspace, clock: Callable[[], datetime], read_block: ReadBlock = read_block) -> FastAPI:
-    """The app for a project. Raises SettingsError where the token for ingestion, or a text, is missing."""
+    """The app for a project. Raises SettingsError where a token that it names, or a text, is missing."""
     shown = Pages(ws, clock)
     served = FastAPI(
         title="Holdfast ingestion", openapi_url="/api/openapi.json", docs_url=None, redoc_url=None
     )
-    served.include_router(webhooks.routes(ws, clock))
-    served.include_router(links.routes(ws, clock, shown))
+    registry = CollectorRegistry()
+    intake = monitoring.Intake(ws.project.channels, registry)
+    tokens = {name: token_of(ws.project, name, read_block) for name in ("ingest_token", "metrics_token")}
+    served.include_router(webhooks.routes(ws, clock, intake))
+    served.include_router(links.routes(ws, clock, shown, intake))
     served.include_router(pages.routes(ws, clock, shown))
-    served.include_router(ingestion.routes(ws, clock, ingestion.token(ws.project, read_block)))
+    served.include_router(ingestion.routes(ws, clock, tokens["ingest_token"]))
+    served.include_router(monitoring.routes(ws, clock, registry, tokens["metrics_token"]))
 
     @served.get("/healthz", include_in_schema=False)
     def healthz() -> dict[str, str]:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, Field
 
 from holdfast.delivery import Workspace
-from holdfast.settings import Project, ReadBlock, resolve_secret
 from holdfast.store.imports import COLUMNS, Kind, import_records
+from holdfast.web.bearer import requires
 from holdfast.web.bodies import read_body
 
 LARGEST_BODY = 20_000_000  # bytes
 MOST_RECORDS = 10_000
-
-_bearer = HTTPBearer(auto_error=False, description="The token that `web.ingest_token` names.")
 
 
 class Rejected(BaseModel):
@@ -41,20 +37,8 @@ class Ingested(BaseModel):
     rejected: list[Rejected]
 
 
-def token(project: Project, read_block: ReadBlock) -> str | None:
-    """The token that records are sent with; None: ingestion is closed. Raises SettingsError."""
-    reference = project.web.ingest_token
-    return None if reference is None else resolve_secret(reference, read_block)
-
-
 def routes(ws: Workspace, clock: Callable[[], datetime], token: str | None) -> APIRouter:
     """POST /api/customers, /api/orders, /api/lines and /api/events."""
-
-    def authorize(given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> None:
-        if token is None:
-            raise HTTPException(403, "ingestion is closed: web.ingest_token is not set in holdfast.yaml")
-        if given is None or not secrets.compare_digest(given.credentials.encode(), token.encode()):
-            raise HTTPException(401, "a valid bearer token is needed", {"WWW-Authenticate": "Bearer"})
 
     async def ingest(kind: Kind, request: Request) -> Ingested:
         return await run_in_threadpool(take, kind, await read_body(request, LARGEST_BODY))
@@ -69,7 +53,8 @@ def routes(ws: Workspace, clock: Callable[[], datetime], token: str | None) -> A
             rejected=[Rejected(index=number - 1, reason=reason) for number, reason in report.refused],
         )
 
-    router = APIRouter(prefix="/api", dependencies=[Depends(authorize)])
+    authorized = Depends(requires("ingest_token", token, "ingestion is closed"))
+    router = APIRouter(prefix="/api", dependencies=[authorized])
     for kind, columns in COLUMNS.items():
         router.add_api_route(
             f"/{kind}",

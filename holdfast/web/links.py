@@ -20,6 +20,7 @@ from holdfast.errors import StoreError
 from holdfast.store import inbox
 from holdfast.tables import to_microseconds
 from holdfast.tokens import TokenForged
+from holdfast.web.monitoring import OUR_LINKS, Intake, Outcome
 from holdfast.web.pages import LinkOver, Pages
 
 # The database may be slow or gone; the customer is on the way all the same.
@@ -48,7 +49,7 @@ def machine_reason(method: str, user_agent: str) -> str:
     return ""
 
 
-def routes(ws: Workspace, clock: Callable[[], datetime], pages: Pages) -> APIRouter:
+def routes(ws: Workspace, clock: Callable[[], datetime], pages: Pages, intake: Intake) -> APIRouter:
     """GET and HEAD /c/{track}/{link} and /o/{track}.gif."""
     router = APIRouter(include_in_schema=False)
 
@@ -85,7 +86,9 @@ def routes(ws: Workspace, clock: Callable[[], datetime], pages: Pages) -> APIRou
     def keep(kind: str, body: bytes, now: datetime) -> None:
         try:
             inbox.put(ws.database, None, body, now)
+            intake.count(OUR_LINKS, Outcome.TAKEN)
         except (StoreError, SQLAlchemyError) as error:
+            intake.count(OUR_LINKS, Outcome.FAILED)
             _log.warning("lost that a message was %s: %s", kind, type(error).__name__)
 
     return router

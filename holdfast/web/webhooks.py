@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import PlainTextResponse
 
@@ -16,21 +16,31 @@ from holdfast.delivery import Workspace
 from holdfast.errors import AnswerRefused
 from holdfast.store import inbox
 from holdfast.web.bodies import read_body
+from holdfast.web.monitoring import Intake, Outcome
 
 LARGEST_BODY = 5_000_000  # bytes
+_STATUS = {Outcome.TAKEN: 204, Outcome.REPEATED: 204, Outcome.REFUSED: 403, Outcome.UNKNOWN: 404}
 
 _log = logging.getLogger(__name__)
 
 
-def routes(ws: Workspace, clock: Callable[[], datetime]) -> APIRouter:
+def routes(ws: Workspace, clock: Callable[[], datetime], intake: Intake) -> APIRouter:
     """POST /webhooks/{channel}, and GET for providers that ask first."""
     router = APIRouter(include_in_schema=False)
 
     @router.post("/webhooks/{channel}")
     async def webhook(channel: str, request: Request) -> Response:
-        room = await run_in_threadpool(room_for, channel, request.headers)
-        body = await read_body(request, room)
-        return Response(status_code=await run_in_threadpool(take, channel, request.headers, body))
+        outcome = Outcome.FAILED
+        try:
+            room = await run_in_threadpool(room_for, channel, request.headers)
+            body = await read_body(request, room)
+            outcome = await run_in_threadpool(take, channel, request.headers, body)
+        except HTTPException:
+            outcome = Outcome.TOO_LARGE
+            raise
+        finally:
+            intake.count(channel, outcome)
+        return Response(status_code=_STATUS[outcome])
 
     @router.get("/webhooks/{channel}")
     def challenge(channel: str, request: Request) -> Response:
@@ -49,19 +59,19 @@ def routes(ws: Workspace, clock: Callable[[], datetime]) -> APIRouter:
         room = receiver.room_for(dict(headers)) if isinstance(receiver, Condenser) else None
         return LARGEST_BODY if room is None else room
 
-    def take(name: str, headers: Mapping[str, str], body: bytes) -> int:
+    def take(name: str, headers: Mapping[str, str], body: bytes) -> Outcome:
         receiver = ws.channel(name) if name in ws.project.channels else None
         if not isinstance(receiver, Receiver):
-            return 404
+            return Outcome.UNKNOWN
         now = clock()
         try:
             receiver.verify(dict(headers), body, now)
         except AnswerRefused as why:
             _log.warning("a webhook of %s was refused: %s; %s", name, why, why.hint)
-            return 403
+            return Outcome.REFUSED
         # Only after this may the provider forget it: a database that is down ends in 503.
-        inbox.put(ws.database, name, _kept(receiver, body), now)
-        return 204
+        is_new = inbox.put(ws.database, name, _kept(receiver, body), now)
+        return Outcome.TAKEN if is_new else Outcome.REPEATED
 
     return router
 
