@@ -16,29 +16,33 @@ from pydantic_core import PydanticCustomError
 
 from channels.one_a_call import Answer, OneACall, OneACallSettings
 from channels.opt_out_words import meant_by
-from holdfast.channel import InDoubt, Outcome, Rejected, RejectReason, ResponseKind, Retry
+from holdfast.channel import InDoubt, OneOrMore, Outcome, Rejected, RejectReason, ResponseKind, Retry
 from holdfast.errors import AnswerRefused
 from holdfast.units import WebAddress
 
 # --- settings ---------------------------------------------------------------------------------------
 
 
-def written(form: str, problem: str) -> AfterValidator:
-    """Refuses texts and secrets of another form, with the problem and without showing them."""
+_Written = str | SecretStr | tuple[SecretStr, ...]
 
-    def check(value: str | SecretStr) -> str | SecretStr:
-        text = value.get_secret_value() if isinstance(value, SecretStr) else value
-        if not re.fullmatch(form, text):
-            raise PydanticCustomError("form", problem)
+
+def written(form: str, problem: str) -> AfterValidator:
+    """Refuses texts and secrets of another form, one or several, with the problem, showing none."""
+
+    def check(value: _Written) -> _Written:
+        for one in value if isinstance(value, tuple) else (value,):
+            text = one.get_secret_value() if isinstance(one, SecretStr) else one
+            if not re.fullmatch(form, text):
+                raise PydanticCustomError("form", problem)
         return value
 
     return AfterValidator(check)
 
 
 # It stands in a header, where a space or a line break would end it.
-Secret = Annotated[
-    SecretStr, written(r"[!-~]+", "not as Meta shows it; expected letters and digits, no spaces")
-]
+_as_shown = written(r"[!-~]+", "not as Meta shows it; expected letters and digits, no spaces")
+Secret = Annotated[SecretStr, _as_shown]
+Secrets = Annotated[OneOrMore[SecretStr], _as_shown]
 # YAML reads digits as a number.
 ObjectId = Annotated[
     str,
@@ -59,8 +63,10 @@ class GraphSettings(OneACallSettings):
     )
     version: Version = Field("v24.0", description="The version of the Graph API, like `v24.0`.")
     access_token: Secret = Field(description="A token of a system user that does not expire. A secret.")
-    app_secret: Secret | None = Field(
-        None, description="The app's secret, which signs webhooks; without it answers are refused. A secret."
+    app_secret: Secrets = Field(
+        (),
+        description="The app's secret, which signs webhooks, or a list: new and old; without it answers are"
+        " refused. A secret.",
     )
     verify_token: Secret | None = Field(
         None, description="A text of your own that Meta repeats when the webhook is set up. A secret."
@@ -164,15 +170,16 @@ class GraphChannel(OneACall):
         return Rejected(RejectReason.UNKNOWN, detail) if code and answer.status == 400 else None
 
     def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> None:
-        """Raises AnswerRefused unless the app's secret signed the body. Meta signs no time."""
-        if self.settings.app_secret is None:
+        """Raises AnswerRefused unless an app secret signed the body. Meta signs no time."""
+        if not self.settings.app_secret:
             raise AnswerRefused(
                 f"channel {self.name!r} has no app_secret, so it takes no answers",
                 hint="set app_secret to the app's secret, which signs webhooks",
             )
-        digest = hmac.digest(self.settings.app_secret.get_secret_value().encode(), body, "sha256")
         given = headers.get("x-hub-signature-256", "").encode(errors="replace")
-        if not hmac.compare_digest(f"sha256={digest.hex()}".encode(), given):
+        keys = (secret.get_secret_value().encode() for secret in self.settings.app_secret)
+        expected = [f"sha256={hmac.digest(key, body, 'sha256').hex()}".encode() for key in keys]
+        if not any(hmac.compare_digest(signature, given) for signature in expected):
             raise AnswerRefused(
                 f"channel {self.name!r}: Meta's signature is missing or wrong",
                 hint="check app_secret: it is of the app whose webhook this is",

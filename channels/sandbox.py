@@ -24,7 +24,7 @@ from pydantic import Field
 
 from channels import standard_webhooks
 from channels.mime import compose, mailbox, one_line, safe_key
-from channels.standard_webhooks import WebhookSecret
+from channels.standard_webhooks import WebhookSecrets
 from holdfast.channel import (
     Accepted,
     Capabilities,
@@ -54,8 +54,8 @@ class SandboxSettings(ChannelSettings):
     )
     batch_size: int = Field(500, ge=1, le=10_000, description="Messages taken a call.")
     post: bool = Field(False, description="It publishes posts, and takes no messages.")
-    webhook_key: WebhookSecret | None = Field(
-        None, description="A secret that signs answers. Absent: none are taken."
+    webhook_key: WebhookSecrets = Field(
+        (), description="A secret that signs answers, or a list: new and old. Absent: none are taken."
     )
 
 

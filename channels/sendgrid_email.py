@@ -14,12 +14,13 @@ from channels import sendgrid_events as events
 from channels import sendgrid_inbound as inbound
 from channels import sendgrid_payload as payload
 from channels.mime import address
-from channels.sendgrid_signature import PublicKey
+from channels.sendgrid_signature import PublicKeys
 from channels.verp import BounceAddress
 from holdfast.channel import (
     Capabilities,
     ChannelSettings,
     Message,
+    OneOrMore,
     Outcome,
     Rejected,
     RejectReason,
@@ -40,8 +41,10 @@ class SendgridSettings(ChannelSettings):
     """Settings of the SendGrid channel."""
 
     api_key: SecretStr = Field(description="A secret, with the permission Mail Send.")
-    webhook_key: str | None = Field(
-        None, description="The public key of the signed event webhook. Without it no answer is believed."
+    webhook_key: OneOrMore[str] = Field(
+        (),
+        description="The public key of the signed event webhook, or a list: new and old."
+        " Without it no answer is believed.",
     )
     base_url: str = Field(
         "https://api.sendgrid.com",
@@ -77,11 +80,11 @@ class SendgridSettings(ChannelSettings):
         None,
         description="An address of the domain that Inbound Parse takes mail for. Absent: `brand: reply_to`.",
     )
-    inbound_key: str | None = Field(
-        None, description="The public key of the security policy that signs inbound mail."
+    inbound_key: OneOrMore[str] = Field(
+        (), description="The public key of the security policy that signs inbound mail, or a list."
     )
-    inbound_password: SecretStr | None = Field(
-        None, description="A secret: the password in the address that Inbound Parse posts to."
+    inbound_password: OneOrMore[SecretStr] = Field(
+        (), description="A secret: the password in the address that Inbound Parse posts to, or a list."
     )
     batch_size: int = Field(1000, ge=1, le=1000, description="The most messages a request.")
     concurrency: int = Field(4, ge=1, le=64, description="The most requests at once.")
@@ -152,13 +155,13 @@ class SendgridChannel:
         self.capabilities = self.describe(settings)
         self._limits = payload.Limits(settings.batch_size, settings.substitution_bytes)
         self._account = settings.account
-        self._key = _public_key(
+        self._key = _public_keys(
             name, "webhook_key", settings.webhook_key, "Settings, Mail Settings, Event Webhooks"
         )
-        self._inbound_key = _public_key(
+        self._inbound_key = _public_keys(
             name, "inbound_key", settings.inbound_key, "the public_key of Inbound Parse's security policy"
         )
-        self._inbound_password = _password(name, settings.inbound_password)
+        self._inbound_passwords = _passwords(name, settings.inbound_password)
         self._replies = BounceAddress(settings.reply_address) if settings.reply_address else None
         self._transport = Transport(name, settings)
 
@@ -200,7 +203,7 @@ class SendgridChannel:
         """Raises AnswerRefused unless SendGrid signed these very bytes, and lately; inbound mail may have a
         password instead."""
         if inbound.is_form(body):
-            inbound.verify(self.name, self._inbound_key, self._inbound_password, headers, body, now)
+            inbound.verify(self.name, self._inbound_key, self._inbound_passwords, headers, body, now)
             return
         if self._key is None:
             raise AnswerRefused(
@@ -222,7 +225,7 @@ class SendgridChannel:
 
     def room_for(self, headers: Mapping[str, str]) -> int | None:
         """That of mail for who knows its password, or where there is none brings a signature."""
-        is_mail = inbound.may_be_mail(self._inbound_key, self._inbound_password, headers)
+        is_mail = inbound.may_be_mail(self._inbound_key, self._inbound_passwords, headers)
         return inbound.LARGEST_FORM if is_mail else None
 
     def condensed(self, body: bytes) -> bytes:
@@ -234,23 +237,23 @@ class SendgridChannel:
         self._transport.close()
 
 
-def _public_key(name: str, setting: str, text: str | None, where: str) -> PublicKey | None:
+def _public_keys(name: str, setting: str, texts: Sequence[str], where: str) -> PublicKeys | None:
+    given = [text for text in texts if text]
     try:
-        return PublicKey(text) if text else None
+        return PublicKeys(*given) if given else None
     except ValueError as error:
         raise SettingsError(
             f"channel {name!r}: {setting}: {error}", hint=f"copy the verification key from SendGrid: {where}"
         ) from None
 
 
-def _password(name: str, given: SecretStr | None) -> str | None:
-    """Checked when it is known: until then the settings hold any word in its place."""
-    if given is None:
-        return None
-    if not _PASSWORD.fullmatch(given.get_secret_value()):
+def _passwords(name: str, given: Sequence[SecretStr]) -> list[str]:
+    """Checked when they are known: until then the settings hold any word in their place."""
+    passwords = [password.get_secret_value() for password in given]
+    if not all(map(_PASSWORD.fullmatch, passwords)):
         raise SettingsError(
             f"channel {name!r}: inbound_password: not usable in an address,"
             " expected 16 to 128 letters, digits, . _ ~ and -",
             hint="make one with: openssl rand -hex 24",
         )
-    return given.get_secret_value()
+    return passwords

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.parser import BytesParser
@@ -19,7 +19,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from channels import returned_mail
 from channels.mime import one_line
-from channels.sendgrid_signature import PublicKey, has_signature
+from channels.sendgrid_signature import PublicKeys, has_signature
 from channels.verp import BounceAddress
 from holdfast.channel import Response, ResponseKind
 from holdfast.errors import AnswerRefused
@@ -51,37 +51,38 @@ def is_condensed(body: bytes) -> bool:
 
 def verify(
     name: str,
-    key: PublicKey | None,
-    password: str | None,
+    key: PublicKeys | None,
+    passwords: Sequence[str],
     headers: Mapping[str, str],
     body: bytes,
     now: datetime,
 ) -> None:
     """Raises AnswerRefused unless the form has what the channel's settings want: the signature of a security
-    policy, the password of the webhook's address, or both."""
-    if key is None and password is None:
+    policy, a password of the webhook's address, or both."""
+    if key is None and not passwords:
         raise AnswerRefused(
             f"channel {name!r} has neither inbound_key nor inbound_password to know SendGrid by",
             hint="set one of them: see docs/channels.md, Answers by email",
         )
     if key is not None:
         key.verify(headers, body, now)
-    if password is not None and not _has_password(headers, password):
+    if passwords and not _has_password(headers, passwords):
         raise AnswerRefused(
             "the password of inbound mail is missing or wrong",
             hint="give Inbound Parse the address with inbound_password in it",
         )
 
 
-def may_be_mail(key: PublicKey | None, password: str | None, headers: Mapping[str, str]) -> bool:
+def may_be_mail(key: PublicKeys | None, passwords: Sequence[str], headers: Mapping[str, str]) -> bool:
     """Whether `verify` may let a form with these headers in, as far as they can tell."""
-    if password is not None:
-        return _has_password(headers, password)
+    if passwords:
+        return _has_password(headers, passwords)
     return key is not None and has_signature(headers)
 
 
-def _has_password(headers: Mapping[str, str], password: str) -> bool:
-    return compare_digest(_password(headers), password.encode())
+def _has_password(headers: Mapping[str, str], passwords: Sequence[str]) -> bool:
+    given = _password(headers)
+    return any(compare_digest(given, password.encode()) for password in passwords)
 
 
 def _password(headers: Mapping[str, str]) -> bytes:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from holdfast.errors import AnswerRefused
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 # SendGrid repeats what got no 2xx for a day, and nowhere says that it signs anew: an answer must not be lost
 # to an outage of ours. The same body is kept once: repeating one changes nothing. The future is for clocks.
@@ -22,25 +27,16 @@ def has_signature(headers: Mapping[str, str]) -> bool:
     return _SIGNATURE in headers and _TIMESTAMP in headers
 
 
-class PublicKey:
-    """The public key that SendGrid shows for a webhook that it signs: DER in base64."""
+class PublicKeys:
+    """The public keys that SendGrid shows for a webhook it signs, DER in base64: one, or several while it
+    is changed over."""
 
-    def __init__(self, text: str) -> None:
-        """Raises ValueError, without the text, when it is no such key."""
-        # Slow to import, and only for who has a key. Its own check takes text alone, and mail is bytes.
-        from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-        from sendgrid.helpers.eventwebhook import EventWebhook
-
-        try:
-            key = EventWebhook("".join(text.split())).public_key
-        except Exception:  # whatever the library below raises
-            raise ValueError("not a public key as SendGrid shows it") from None
-        if not isinstance(key, EllipticCurvePublicKey):
-            raise ValueError("not a public key as SendGrid shows it")
-        self._key = key
+    def __init__(self, *texts: str) -> None:
+        """Raises ValueError, without the text, when one is no such key."""
+        self._keys = [_public_key(text) for text in texts]
 
     def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> None:
-        """Raises AnswerRefused unless these bytes were signed with the private key, and lately."""
+        """Raises AnswerRefused unless these bytes were signed with the private key of one, and lately."""
         timestamp = headers.get(_TIMESTAMP, "")
         try:
             is_signed = self._has_signed(timestamp.encode() + body, headers.get(_SIGNATURE, ""))
@@ -62,8 +58,23 @@ class PublicKey:
         from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
         from cryptography.hazmat.primitives.hashes import SHA256
 
-        try:
-            self._key.verify(b64decode(signature), content, ECDSA(SHA256()))
-        except InvalidSignature:
-            return False
-        return True
+        given = b64decode(signature)
+        for key in self._keys:
+            with suppress(InvalidSignature):
+                key.verify(given, content, ECDSA(SHA256()))
+                return True
+        return False
+
+
+def _public_key(text: str) -> EllipticCurvePublicKey:
+    # Slow to import, and only for who has a key. Its own check takes text alone, and mail is bytes.
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from sendgrid.helpers.eventwebhook import EventWebhook
+
+    try:
+        key = EventWebhook("".join(text.split())).public_key
+    except Exception:  # whatever the library below raises
+        raise ValueError("not a public key as SendGrid shows it") from None
+    if not isinstance(key, EllipticCurvePublicKey):
+        raise ValueError("not a public key as SendGrid shows it")
+    return key

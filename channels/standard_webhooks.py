@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, SecretStr, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from holdfast.channel import RejectReason, Response, ResponseKind
+from holdfast.channel import OneOrMore, RejectReason, Response, ResponseKind
 from holdfast.errors import AnswerRefused
 
 _FRESH = timedelta(minutes=5)  # the standard's own tolerance
@@ -38,7 +38,12 @@ def _check(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _check_each(secrets: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    return tuple(map(_check, secrets))
+
+
 WebhookSecret = Annotated[SecretStr, AfterValidator(_check)]
+WebhookSecrets = Annotated[OneOrMore[SecretStr], AfterValidator(_check_each)]
 
 
 def sign(secret: SecretStr, id_: str, body: bytes, at: int) -> dict[str, str]:
@@ -51,22 +56,22 @@ def sign(secret: SecretStr, id_: str, body: bytes, at: int) -> dict[str, str]:
 
 
 def verify(
-    name: str, secret: SecretStr | None, headers: Mapping[str, str], body: bytes, now: datetime
+    name: str, secrets: Sequence[SecretStr], headers: Mapping[str, str], body: bytes, now: datetime
 ) -> None:
-    """Raises AnswerRefused unless one of the signatures is of `id.timestamp.body`, within five minutes.
+    """Raises AnswerRefused unless one of the secrets signed `id.timestamp.body`, within five minutes.
 
-    `name` is the channel's, for errors; `secret` its setting `webhook_key`.
+    `name` is the channel's, for errors; `secrets` its setting `webhook_key`.
     """
-    if secret is None:
+    if not secrets:
         raise AnswerRefused(
             f"channel {name!r} has no webhook_key, so it takes no answers",
             hint="set webhook_key, and sign answers with it",
         )
     id_, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
-    expected = _signature(secret, id_, timestamp, body)
-    # Several while keys are changed over.
+    # Several while keys are changed over, at either end.
     given = headers.get("webhook-signature", "").encode().split()
-    if not any(hmac.compare_digest(expected, signature) for signature in given):
+    expected = [_signature(secret, id_, timestamp, body) for secret in secrets]
+    if not any(hmac.compare_digest(one, signature) for one in expected for signature in given):
         raise AnswerRefused(
             f"channel {name!r}: the signature is missing or wrong", hint="sign answers with webhook_key"
         )

@@ -19,6 +19,7 @@ from holdfast.channel import (
     ChannelSettings,
     InDoubt,
     Message,
+    OneOrMore,
     Outcome,
     Polled,
     Rejected,
@@ -70,8 +71,10 @@ class TelegramSettings(OneACallSettings):
         description="The bot's name, without @: turns on `links.telegram`, which invites customers to it.",
     )
     token: SecretStr = Field(description="The bot's token, as BotFather shows it. A secret.")
-    webhook_secret: SecretStr | None = Field(
-        None, description="The secret_token of the bot's webhook. A secret; without it Telegram is asked."
+    webhook_secret: OneOrMore[SecretStr] = Field(
+        (),
+        description="The secret_token of the bot's webhook, or a list: new and old. A secret; without it"
+        " Telegram is asked.",
     )
 
 
@@ -90,9 +93,8 @@ class TelegramChannel(OneACall):
                 hint="copy it from @BotFather whole",
             )
         self._path = f"/bot{token}/"
-        secret = settings.webhook_secret
-        self._webhook_secret = "" if secret is None else secret.get_secret_value()
-        if secret is not None and not _WEBHOOK_SECRET.fullmatch(self._webhook_secret):
+        self._webhook_secrets = [secret.get_secret_value() for secret in settings.webhook_secret]
+        if not all(map(_WEBHOOK_SECRET.fullmatch, self._webhook_secrets)):
             raise SettingsError(
                 f"channel {name!r}: webhook_secret: expected up to 256 of A-Z, a-z, 0-9, _ and -",
                 hint="Telegram takes no other characters in a secret_token",
@@ -142,14 +144,14 @@ class TelegramChannel(OneACall):
     # --- what comes back ------------------------------------------------------------------------------
 
     def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> None:
-        """Raises AnswerRefused unless the webhook's secret came along; Telegram signs no body and no time."""
-        if not self._webhook_secret:
+        """Raises AnswerRefused unless a secret of the webhook came along; Telegram signs nothing."""
+        if not self._webhook_secrets:
             raise AnswerRefused(
                 f"channel {self.name!r} has no webhook_secret, so it takes no answers",
                 hint="set webhook_secret, and give it to setWebhook as secret_token",
             )
         given = headers.get(_SECRET_HEADER, "").encode(errors="replace")
-        if not hmac.compare_digest(given, self._webhook_secret.encode()):
+        if not any(hmac.compare_digest(given, secret.encode()) for secret in self._webhook_secrets):
             raise AnswerRefused(
                 "Telegram's secret token is missing or wrong",
                 hint="give webhook_secret to setWebhook as secret_token",
@@ -172,7 +174,7 @@ class TelegramChannel(OneACall):
         Nothing where there is a webhook. Asking with a cursor tells Telegram to forget what came before it,
         so a call takes one page: what it gave is kept before the next one is asked for.
         """
-        if self._webhook_secret:
+        if self._webhook_secrets:
             return Polled((), cursor)
         call = self._method(
             "getUpdates",

@@ -20,6 +20,7 @@ from holdfast.channel import (
     ChannelSettings,
     InDoubt,
     Message,
+    OneOrMore,
     Outcome,
     Rejected,
     RejectReason,
@@ -67,7 +68,10 @@ class TwilioSettings(OneACallSettings):
         "https://api.twilio.com", description="Where Twilio's API is, or a stand-in."
     )
     account_sid: str = Field(description="The account's SID: AC…")
-    auth_token: SecretStr = Field(description="The account's auth token. A secret; it also signs webhooks.")
+    auth_token: OneOrMore[SecretStr] = Field(
+        min_length=1,
+        description="The account's auth token, or a list: new and old. A secret; it also signs webhooks.",
+    )
     sender: str | None = Field(None, description="A number, a short code or a name to send from.")
     messaging_service_sid: str | None = Field(
         None, description="The messaging service to send from (MG…), instead of a sender."
@@ -92,10 +96,10 @@ class TwilioChannel(OneACall):
     check = "check account_sid and auth_token in Twilio's console"
 
     def __init__(self, name: str, settings: TwilioSettings) -> None:
-        self._token = settings.auth_token.get_secret_value()
+        self._tokens = [token.get_secret_value() for token in settings.auth_token]
         for setting, (form, expected) in _FORMS.items():
-            value = self._token if setting == "auth_token" else getattr(settings, setting)
-            if value is not None and not form.fullmatch(value):
+            values = self._tokens if setting == "auth_token" else [getattr(settings, setting)]
+            if not all(value is None or form.fullmatch(value) for value in values):
                 raise SettingsError(f"channel {name!r}: {setting}: expected {expected}")
         self._path = f"/2010-04-01/Accounts/{settings.account_sid}/Messages.json"
         self._always = {
@@ -111,8 +115,8 @@ class TwilioChannel(OneACall):
         return Capabilities(kind="sms", concurrency=settings.concurrency)
 
     def auth(self) -> tuple[str, str]:
-        """The account and its token."""
-        return self.settings.account_sid, self._token
+        """The account and its token, the new one."""
+        return self.settings.account_sid, self._tokens[0]
 
     def call(self, message: Message) -> Call | Rejected:
         """The form that makes a message."""
@@ -160,7 +164,7 @@ class TwilioChannel(OneACall):
                 f"channel {self.name!r} has no webhook_url to check Twilio's signature with",
                 hint="set webhook_url to the public address of the channel's webhook",
             )
-        events.verify(headers, body, self.settings.webhook_url, self._token)
+        events.verify(headers, body, self.settings.webhook_url, self._tokens)
 
     def parse(self, body: bytes) -> list[Response]:
         """The response in a form that was verified. Raises ValueError for a body that is none."""

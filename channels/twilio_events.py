@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from channels.opt_out_words import meant_by
@@ -52,8 +52,8 @@ _SID = re.compile(r"(?:SM|MM)[0-9a-f]{32}")
 _E164 = re.compile(r"\+[1-9]\d{6,14}", re.ASCII)
 
 
-def verify(headers: Mapping[str, str], body: bytes, url: str, token: str) -> None:
-    """Raises AnswerRefused unless the form was signed for this address.
+def verify(headers: Mapping[str, str], body: bytes, url: str, tokens: Iterable[str]) -> None:
+    """Raises AnswerRefused unless the form was signed with one of the tokens, for this address.
 
     HMAC-SHA1 over the address and what the fields say, in their order by name; a repeated field counts once.
     """
@@ -67,6 +67,7 @@ def verify(headers: Mapping[str, str], body: bytes, url: str, token: str) -> Non
     given = headers.get("x-twilio-signature", "").encode(errors="replace")
     expected = [
         base64.b64encode(hmac.digest(token.encode(), (address + said).encode(), "sha1"))
+        for token in tokens
         for address in _spellings(url)
     ]
     if not any(hmac.compare_digest(given, signature) for signature in expected):

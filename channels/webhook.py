@@ -13,7 +13,7 @@ from pydantic import Field
 
 from channels import standard_webhooks
 from channels.one_a_call import Answer, Call, OneACall, OneACallSettings, sendable
-from channels.standard_webhooks import WebhookSecret
+from channels.standard_webhooks import WebhookSecret, WebhookSecrets
 from holdfast.channel import (
     Accepted,
     Capabilities,
@@ -52,8 +52,8 @@ class WebhookSettings(OneACallSettings):
     # Often with a token in it, so it may be a reference, whose text is not known before it is opened.
     base_url: str = Field(repr=False, description="Where the messages are posted to: the whole address.")
     secret: WebhookSecret = Field(description="Signs what is posted. A secret.")
-    webhook_key: WebhookSecret | None = Field(
-        None, description="A secret that signs answers. Absent: none are taken."
+    webhook_key: WebhookSecrets = Field(
+        (), description="A secret that signs answers, or a list: new and old. Absent: none are taken."
     )
     dedupes: bool = Field(
         False, description="The receiver takes each `webhook-id` once, however often it comes."

@@ -286,6 +286,10 @@ class ProjectFile(_Part):
     secret: SecretRef | None = Field(
         None, description="Signs links and seeds draws. Absent: a random one in .holdfast/."
     )
+    link_secrets: list[SecretRef] = Field(
+        default_factory=list,
+        description="Sign links instead: the first one signs, all are believed. Absent: `secret` does.",
+    )
     channels: dict[Name, ChannelConfig] = Field(
         default_factory=lambda: {"email": ChannelConfig(adapter="sandbox")}
     )
@@ -421,7 +425,7 @@ def project_secret(
 ) -> bytes:
     """The secret that signs links and seeds draws; without any, a random one is made in .holdfast/.
 
-    Whoever changes it voids all links and draws all arms anew.
+    Whoever changes it draws all arms anew, and voids all links where there are no `link_secrets`.
     """
     if text := environment.get("HOLDFAST_SECRET"):
         secret, where = text.encode(), "environment variable HOLDFAST_SECRET"
@@ -430,6 +434,22 @@ def project_secret(
     else:
         path = project.root / ".holdfast" / "secret"
         secret, where = _own_secret(path), str(path)
+    return _long_enough(secret, where)
+
+
+def link_secrets(
+    project: Project, read_block: ReadBlock, environment: Mapping[str, str] = os.environ
+) -> list[bytes]:
+    """The secrets that links and messages' keys are signed with: the first signs, all are believed."""
+    if not project.link_secrets:
+        return [project_secret(project, read_block, environment)]
+    return [
+        _long_enough(resolve_secret(ref, read_block, environment).encode(), str(ref))
+        for ref in project.link_secrets
+    ]
+
+
+def _long_enough(secret: bytes, where: str) -> bytes:
     if len(secret) < SECRET_BYTES:
         raise SettingsError(
             f"the project's secret is too short: {where}",

@@ -15,6 +15,7 @@ import binascii
 import hashlib
 import hmac
 import struct
+from contextlib import suppress
 from datetime import date
 from typing import Literal, get_args
 
@@ -43,26 +44,21 @@ class TokenExpired(HoldfastError):
 
 
 class Signer:
-    """Signs and verifies tokens with the project's secret (at least 16 bytes)."""
+    """Signs tokens with a secret of the project (at least 16 bytes), and believes what that signed, or one of
+    the older ones that it is changed over from."""
 
-    def __init__(self, secret: bytes) -> None:
-        self._address_key = hmac.digest(secret, b"holdfast.address", "sha256")
-        self._invitation_key = hmac.digest(secret, b"holdfast.invitation", "sha256")
-        self._signers = {
-            # The keys are derived once, here: several tokens a message make it count.
-            purpose: _Signer(
-                hmac.digest(secret, f"holdfast.{purpose}".encode(), "sha256"),
-                sep=".",
-                key_derivation="none",
-                digest_method=hashlib.sha256,
-            )
-            for purpose in (*get_args(Purpose), _LINK, _CONFIRM)
-        }
+    def __init__(self, secret: bytes, *older: bytes) -> None:
+        # The keys are derived once, here: several tokens a message make it count.
+        all_ = (secret, *older)
+        self._address_keys = [hmac.digest(each, b"holdfast.address", "sha256") for each in all_]
+        self._invitation_keys = [hmac.digest(each, b"holdfast.invitation", "sha256") for each in all_]
+        purposes = (*get_args(Purpose), _LINK, _CONFIRM)
+        self._signers = {purpose: [_signer(each, purpose) for each in all_] for purpose in purposes}
 
     def sign(self, purpose: Purpose, message_id: int, until: date | None = None) -> str:
         """The token that stands for this message, for this purpose; URL-safe ASCII. `until`: its last day."""
         end = "" if until is None else f"-{until.toordinal() - _FIRST_DAY}"
-        return self._signers[purpose].sign(f"{message_id}{end}").decode("ascii")
+        return self._signers[purpose][0].sign(f"{message_id}{end}").decode("ascii")
 
     def verify(self, purpose: Purpose, token: str, today: date | None = None) -> int:
         """The message id inside the token.
@@ -83,7 +79,7 @@ class Signer:
         """The token that confirms what this message asks, up to a last day, while its customer still has the
         address it went to."""
         end, mark = until.toordinal() - _FIRST_DAY, self.mark(address_key)
-        return self._signers[_CONFIRM].sign(f"{message_id}-{end}-{mark}").decode("ascii")
+        return self._signers[_CONFIRM][0].sign(f"{message_id}-{end}-{mark}").decode("ascii")
 
     def verify_confirmation(self, token: str, today: date | None = None) -> tuple[int, str]:
         """The message id, and the mark of the address it went to. Raises as `verify` does."""
@@ -98,12 +94,20 @@ class Signer:
 
     def mark(self, address_key: str) -> str:
         """What tells this address from others, and nothing about it."""
-        return hmac.digest(self._address_key, address_key.encode(errors="replace"), "sha256")[:8].hex()
+        return _mark(self._address_keys[0], address_key)
+
+    def is_mark(self, mark: str, address_key: str) -> bool:
+        """Whether it is a mark of ours of this address."""
+        return mark in [_mark(key, address_key) for key in self._address_keys]
 
     def sign_invitation(self, message_id: int, until: date) -> str:
         """What stands for this message in an invitation, up to a last day: 35 of A-Z, a-z, 0-9, _ and -."""
         invited = _INVITED.pack(message_id, until.toordinal() - _FIRST_DAY)
-        return base64.urlsafe_b64encode(invited + self._seal(invited)).rstrip(b"=").decode("ascii")
+        return (
+            base64.urlsafe_b64encode(invited + _seal(self._invitation_keys[0], invited))
+            .rstrip(b"=")
+            .decode("ascii")
+        )
 
     def verify_invitation(self, token: str, today: date) -> int:
         """The message id inside an invitation. Raises TokenForged and TokenExpired as `verify` does."""
@@ -115,18 +119,18 @@ class Signer:
             raise TokenForged("this invitation was not made by this project") from None
         # Spelled anew: the last letter has bits to spare.
         spelled = base64.urlsafe_b64encode(given).rstrip(b"=").decode("ascii")
-        if not hmac.compare_digest(seal, self._seal(invited)) or spelled != token:
+        sealed = any(hmac.compare_digest(seal, _seal(key, invited)) for key in self._invitation_keys)
+        if not sealed or spelled != token:
             raise TokenForged("this invitation was not made by this project")
         if today.toordinal() - _FIRST_DAY > last_day:
             raise TokenExpired("this invitation is too old")
         return int(message_id)
 
-    def _seal(self, invited: bytes) -> bytes:
-        return hmac.digest(self._invitation_key, invited, "sha256")[:_SEAL_BYTES]
-
     def sign_link(self, url: str) -> str:
         """The token for an address that a message leads to, with the address inside; URL-safe ASCII."""
-        return self._signers[_LINK].sign(base64.urlsafe_b64encode(url.encode()).rstrip(b"=")).decode("ascii")
+        return (
+            self._signers[_LINK][0].sign(base64.urlsafe_b64encode(url.encode()).rstrip(b"=")).decode("ascii")
+        )
 
     def verify_link(self, token: str) -> str:
         """The address inside a link's token. Raises TokenForged unless this project signed it."""
@@ -137,9 +141,23 @@ class Signer:
             raise TokenForged("this link was not made by this project") from None
 
     def _unsign(self, purpose: str, token: str) -> bytes:
-        signer = self._signers[purpose]
-        value = signer.unsign(token)
-        # The last letter of a signature has bits to spare: of its spellings one is ours.
-        if signer.sign(value) != token.encode():
-            raise BadSignature("spelled in another way")
-        return value
+        for signer in self._signers[purpose]:
+            with suppress(BadSignature):
+                value = signer.unsign(token)
+                # The last letter of a signature has bits to spare: of its spellings one is ours.
+                if signer.sign(value) == token.encode():
+                    return value
+        raise BadSignature("signed by nobody here, or spelled in another way")
+
+
+def _signer(secret: bytes, purpose: str) -> _Signer:
+    key = hmac.digest(secret, f"holdfast.{purpose}".encode(), "sha256")
+    return _Signer(key, sep=".", key_derivation="none", digest_method=hashlib.sha256)
+
+
+def _mark(key: bytes, address_key: str) -> str:
+    return hmac.digest(key, address_key.encode(errors="replace"), "sha256")[:8].hex()
+
+
+def _seal(key: bytes, invited: bytes) -> bytes:
+    return hmac.digest(key, invited, "sha256")[:_SEAL_BYTES]

@@ -20,6 +20,7 @@ from holdfast.settings import (
     Project,
     database_location,
     is_reference,
+    link_secrets,
     load_project,
     project_secret,
     resolve_options,
@@ -50,8 +51,9 @@ def open_workspace(root: Path, read_block: ReadBlock) -> Workspace:
         raise ProblemsFound(problems)
     database = open_database(project, read_block)
     secret = project_secret(project, read_block)
+    signing = link_secrets(project, read_block)
     templates = project.root / "templates"
-    tracking = Tracking.of(templates, project.brand, project.web, Signer(secret).sign_link)
+    tracking = Tracking.of(templates, project.brand, project.web, Signer(*signing).sign_link)
     return Workspace(
         project=project,
         database=database,
@@ -60,6 +62,7 @@ def open_workspace(root: Path, read_block: ReadBlock) -> Workspace:
         channels=ProjectChannels(project, read_block),
         sources=sources,
         segments=segments,
+        link_secrets=signing,
     )
 
 
@@ -128,7 +131,7 @@ def _without_secrets(value: Any) -> Any:
         return "secret"
     if isinstance(value, dict):
         return {key: _without_secrets(inside) for key, inside in value.items()}
-    return value
+    return [_without_secrets(inside) for inside in value] if isinstance(value, list) else value
 
 
 def _placed(project: Project, name: str, config: ChannelConfig) -> dict[str, Any]:

@@ -72,10 +72,13 @@ def _secrets_in_plain_sight(
         if isinstance(value, dict):
             for part in filter(_is_model, get_args(field.annotation)):
                 yield from _secrets_in_plain_sight(document, at, part, value)
-        is_secret = "SecretStr" in str(field.annotation)
-        if is_secret and isinstance(value, str) and not document.is_overridden(at):
-            what = f"`{key}` is a secret and does not belong in a file"
-            yield document.problem(at, what, expected="{env: NAME} or {block: NAME}")
+        if "SecretStr" not in str(field.annotation) or document.is_overridden(at):
+            continue
+        several = enumerate(value) if isinstance(value, list) else ()
+        for found, text in [(at, value), *(((*at, number), one) for number, one in several)]:
+            if isinstance(text, str):
+                what = f"`{key}` is a secret and does not belong in a file"
+                yield document.problem(found, what, expected="{env: NAME} or {block: NAME}")
 
 
 def _is_model(kind: Any) -> bool:

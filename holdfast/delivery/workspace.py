@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -71,6 +71,7 @@ class Workspace:
     segments: Mapping[str, Rule]
     rates: Rates = _of_the_file
     sleep: Callable[[float], None] = time.sleep
+    link_secrets: Sequence[bytes] = ()
     paces: dict[tuple[str, str], Pace] = field(default_factory=dict, init=False)
     signer: Signer = field(init=False)
     _opened: dict[str, Channel] = field(default_factory=dict, init=False)
@@ -78,7 +79,7 @@ class Workspace:
     _lock: Lock = field(default_factory=Lock, init=False)
 
     def __post_init__(self) -> None:
-        self.signer = Signer(self.secret)
+        self.signer = Signer(*self.link_secrets or (self.secret,))
 
     def campaign(self, name: str) -> Campaign:
         """The campaign of this name. Raises RunError when the project has none."""

@@ -35,7 +35,7 @@ def confirm(ws: Workspace, message_id: int, mark: str, now: datetime) -> Asked:
 def _state(ws: Workspace, connection: Connection, letter: Letter | None, mark: str) -> Asked:
     if letter is None:
         return "unknown"
-    if letter.address_key is None or ws.signer.mark(letter.address_key) != mark:
+    if letter.address_key is None or not ws.signer.is_mark(mark, letter.address_key):
         return "over"
     if confirmations.is_granted(connection, letter):
         return "confirmed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -26,6 +27,7 @@ from holdfast.settings import ChannelConfig
 from tests.contract.letters import message, messages
 
 SECRET = "s3cret-Wert"
+NOW = datetime(2026, 6, 3, 12, 0, tzinfo=UTC)
 
 HOSTILE = [
     "Ann\r\nBcc: everyone@example.com",
@@ -198,6 +200,49 @@ class ChannelContract:
     def test_its_settings_show_no_secret(self, channel: Channel, options: dict[str, Any]) -> None:
         settings = channel.Settings.model_validate(options)
         assert SECRET not in f"{settings!r} {settings} {channel!r} {channel.capabilities!r}"
+
+
+class SignedContract:
+    """What every channel keeps whose answers are signed, beside its own contract. Give `key_setting`, `keys`
+    (what the setting takes: a new, an old and a stranger's) and `signed`."""
+
+    key_setting: str
+    keys: tuple[str, str, str]
+    body = b"[]"
+
+    def signed(self, number: int) -> dict[str, str]:
+        """The headers that go with the body, signed with what belongs to the key of this number, at `NOW`."""
+        raise NotImplementedError
+
+    def believed(self, config: ChannelConfig, options: dict[str, Any], keys: Any) -> list[bool]:
+        """Which of the three signatures a channel with these keys believes."""
+        with closing(open_channel("shop", config, {**options, self.key_setting: keys})) as channel:
+            assert isinstance(channel, Receiver)
+            return [self._is_believed(channel, self.signed(number)) for number in range(3)]
+
+    def _is_believed(self, channel: Receiver, headers: dict[str, str]) -> bool:
+        try:
+            channel.verify(headers, self.body, NOW)
+        except AnswerRefused:
+            return False
+        return True
+
+    def test_a_key_is_changed_over_without_losing_an_answer(
+        self, config: ChannelConfig, options: dict[str, Any]
+    ) -> None:
+        new, old, _ = self.keys
+        assert self.believed(config, options, old) == [False, True, False]
+        assert self.believed(config, options, [new, old]) == [True, True, False]
+        assert self.believed(config, options, [new]) == [True, False, False]
+
+    def test_without_a_signature_several_keys_believe_nothing(
+        self, config: ChannelConfig, options: dict[str, Any]
+    ) -> None:
+        keys = list(self.keys)
+        with closing(open_channel("shop", config, {**options, self.key_setting: keys})) as channel:
+            assert isinstance(channel, Receiver)
+            empty = dict.fromkeys(self.signed(0), "")
+            assert [self._is_believed(channel, headers) for headers in ({}, empty)] == [False, False]
 
 
 class ConnectedContract(ChannelContract):

@@ -28,7 +28,7 @@ from django.test import RequestFactory
 from channels.mime import address
 from channels.sendgrid_email import SendgridChannel, SendgridSettings
 from channels.sendgrid_payload import Account, body
-from channels.sendgrid_signature import PublicKey
+from channels.sendgrid_signature import PublicKeys
 from holdfast.channel import Attachment, Message, RejectReason, Response, ResponseKind
 from holdfast.errors import AnswerRefused
 from tests.contract.letters import message
@@ -268,7 +268,7 @@ def test_signatures_are_believed_as_anymail_believes_them(sendgrid: SendgridServ
     }[what]
     status, _ = tracked(sendgrid, posted, {k: v for k, v in headers.items() if k != "content-type"})
     try:
-        PublicKey(sendgrid.webhook_key).verify(headers, posted, NOW)
+        PublicKeys(sendgrid.webhook_key).verify(headers, posted, NOW)
         is_believed = True
     except AnswerRefused:
         is_believed = False

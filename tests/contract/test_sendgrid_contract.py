@@ -4,16 +4,21 @@ from functools import partial
 from types import MappingProxyType
 
 from holdfast.channel import Channel, Receiver
-from tests.contract.channel_contract import SECRET
+from tests.contract.channel_contract import NOW, SECRET, SignedContract
 from tests.contract.http_contract import HttpContract
 from tests.servers.sendgrid_server import SendgridServer
+
+# They have keys of their own, and nothing is sent to them.
+SIGNERS = [SendgridServer() for _ in range(3)]
 
 
 class Account(SendgridServer):
     api_key = SECRET
 
 
-class TestSendgrid(HttpContract):
+class TestSendgrid(SignedContract, HttpContract):
+    key_setting = "webhook_key"
+    keys = tuple(signer.webhook_key for signer in SIGNERS)
     adapter = "sendgrid"
     stand_in = staticmethod(partial(Account, substitution_bytes=50_000))
     settings = MappingProxyType({"api_key": SECRET, "substitution_bytes": 50_000, "batch_size": 20})
@@ -23,6 +28,9 @@ class TestSendgrid(HttpContract):
         "ann@b.example,bob@b.example",
         f"{'a' * 250}@b.example", f"ann@{'b' * 64}.example", f"ann@{'b.' * 200}example", "\ud800@b.example",
     )  # fmt: skip
+
+    def signed(self, number: int) -> dict[str, str]:
+        return SIGNERS[number].signed(self.body, NOW)
 
     def delivered(self) -> int:
         return len(self.server.mails)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import base64
+import hmac
 from types import MappingProxyType
 
 from holdfast.channel import Channel, Poller, Receiver
-from tests.contract.channel_contract import SECRET
+from tests.contract.channel_contract import SECRET, SignedContract
 from tests.contract.http_contract import ShortTextContract
 from tests.servers.twilio_server import TwilioServer
 
@@ -12,7 +14,10 @@ class Account(TwilioServer):
     token = SECRET
 
 
-class TestTwilio(ShortTextContract):
+class TestTwilio(SignedContract, ShortTextContract):
+    key_setting = "auth_token"
+    keys = (SECRET, "0" * 32, "f" * 32)
+    body = b"MessageSid=SM1&MessageStatus=delivered"
     adapter = "twilio"
     stand_in = Account
     settings = MappingProxyType(
@@ -24,6 +29,11 @@ class TestTwilio(ShortTextContract):
         }
     )
     address = "+49151000{}"
+
+    def signed(self, number: int) -> dict[str, str]:
+        said = f"{self.settings['webhook_url']}MessageSidSM1MessageStatusdelivered"
+        digest = hmac.digest(self.keys[number].encode(), said.encode(), "sha1")
+        return {"x-twilio-signature": base64.b64encode(digest).decode()}
 
     def delivered(self) -> int:
         return len(self.server.messages)

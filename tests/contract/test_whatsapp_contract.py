@@ -5,12 +5,15 @@ from types import MappingProxyType
 from typing import Any
 
 from holdfast.channel import Challenger, Channel, Receiver
-from tests.contract.channel_contract import SECRET
+from tests.contract.channel_contract import SECRET, SignedContract
 from tests.contract.http_contract import ShortTextContract
+from tests.servers import graph_server
 from tests.servers.graph_server import PHONE_NUMBER_ID, GraphServer
 
 
-class TestWhatsAppText(ShortTextContract):
+class TestWhatsAppText(SignedContract, ShortTextContract):
+    key_setting = "app_secret"
+    keys = ("the-new-one", "the-old-one", "a-strangers")
     adapter = "whatsapp"
     stand_in = GraphServer
     settings: Mapping[str, Any] = MappingProxyType(
@@ -22,6 +25,9 @@ class TestWhatsAppText(ShortTextContract):
         }
     )
     address = "+4915100000{}"
+
+    def signed(self, number: int) -> dict[str, str]:
+        return graph_server.signed(self.body, self.keys[number])
 
     def delivered(self) -> int:
         return len(self.server.messages)

@@ -151,6 +151,17 @@ def test_a_secret_named_by_reference_need_not_be_there_to_validate(project: Path
     assert holdfast(project, "validate").returncode == 0
 
 
+def test_a_key_may_be_a_list_of_references_but_none_in_plain_sight(project: Path) -> None:
+    keys = "adapter: sandbox, webhook_key: [{env: NEW_KEY}, {env: OLD_KEY}]"
+    replace(project / "holdfast.yaml", "adapter: sandbox", keys)
+    assert holdfast(project, "validate").returncode == 0
+    replace(project / "holdfast.yaml", "{env: OLD_KEY}", "hunter2")
+    done = holdfast(project, "validate")
+    assert done.returncode == 1
+    assert "`webhook_key` is a secret and does not belong in a file" in done.stdout
+    assert "hunter2" not in done.stdout + done.stderr
+
+
 def test_problems_are_facts_in_json_too(project: Path) -> None:
     replace(project / "campaigns" / "winback.yaml", "holdout: 10%", "holdout: 10")
     done = holdfast(project, "validate", "--json", "winback")

@@ -15,6 +15,7 @@ from holdfast.settings import (
     SecretRef,
     database_location,
     find_project,
+    link_secrets,
     load_project,
     project_secret,
     resolve_options,
@@ -155,7 +156,7 @@ def test_an_empty_file_is_a_project(written: Callable[[str], Path]) -> None:
         (
             "root: /tmp\n",
             "holdfast.yaml:1:1: unknown key `root`; expected brand, business, channels, database, defaults,"
-            " dispatch, global_holdout, lifecycle, runner, schedules, secret, sources or web\n"
+            " dispatch, global_holdout, lifecycle, link_secrets, runner, schedules, secret, sources or web\n"
             "    root: /tmp\n    ^",
         ),
     ],
@@ -253,6 +254,17 @@ def test_the_database_is_the_environments_else_the_files_else_sqlite(tmp_path: P
     assert database_location(plain, no_block, {}) == tmp_path / ".holdfast" / "holdfast.db"
     assert database_location(named, no_block, {"SHOP_DB": "postgresql://a/b"}) == "postgresql://a/b"
     assert database_location(named, no_block, {"HOLDFAST_DATABASE_URL": "sqlite:///x"}) == "sqlite:///x"
+
+
+def test_links_are_signed_with_the_projects_secret_or_with_others_the_first_one_first(tmp_path: Path) -> None:
+    refs = [SecretRef(env="NEW"), SecretRef(env="OLD")]
+    environment = {"HOLDFAST_SECRET": "s" * 20, "NEW": "n" * 16, "OLD": "o" * 16}
+    assert link_secrets(Project(root=tmp_path), no_block, environment) == [b"s" * 20]
+    changing = Project(root=tmp_path, link_secrets=refs)
+    assert link_secrets(changing, no_block, environment) == [b"n" * 16, b"o" * 16]
+    assert project_secret(changing, no_block, environment) == b"s" * 20
+    with pytest.raises(SettingsError, match="too short: environment variable OLD"):
+        link_secrets(changing, no_block, environment | {"OLD": "short"})
 
 
 def test_a_new_project_gets_a_secret_of_its_own_that_stays_and_only_its_owner_reads(tmp_path: Path) -> None:

@@ -17,6 +17,32 @@ SIGNER = Signer(b"a secret of the tests, 32 bytes.")
 LETTERS = string.ascii_letters + string.digits + "_-"
 
 
+def test_what_an_older_secret_signed_is_believed_until_it_is_taken_out() -> None:
+    old, new = b"an old secret, of last year", b"a new secret, of this year"
+    before, between, after = Signer(old), Signer(new, old), Signer(new)
+    for sign, verify in [
+        (lambda s: s.sign("unsubscribe", 7), lambda s, token: s.verify("unsubscribe", token)),
+        (lambda s: s.sign("track", 7, TODAY), lambda s, token: s.verify("track", token, TODAY)),
+        (lambda s: s.sign_invitation(7, TODAY), lambda s, token: s.verify_invitation(token, TODAY)),
+        (lambda s: s.sign_link("https://a.example/"), lambda s, token: s.verify_link(token)),
+        (
+            lambda s: s.sign_confirmation(7, "ann@shop.example", TODAY),
+            lambda s, token: s.is_mark(s.verify_confirmation(token, TODAY)[1], "ann@shop.example"),
+        ),
+    ]:
+        assert sign(between) == sign(after) != sign(before)
+        expected = verify(before, sign(before))
+        assert verify(between, sign(before)) == verify(between, sign(after)) == expected
+        with pytest.raises(TokenForged):
+            verify(after, sign(before))
+        with pytest.raises(TokenForged):
+            verify(between, sign(Signer(b"the secret of a stranger")))
+    mark = before.mark("ann@shop.example")
+    assert between.is_mark(mark, "ann@shop.example")
+    assert not between.is_mark(mark, "bob@shop.example")
+    assert not after.is_mark(mark, "ann@shop.example")
+
+
 @given(st.integers(0, 2**63 - 1), st.integers(0, 10_000))
 def test_an_invitation_fits_telegrams_link_and_gives_its_message_back(message_id: int, days: int) -> None:
     token = SIGNER.sign_invitation(message_id, TODAY + timedelta(days=days))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from channels import open_channel
 from channels.sendgrid_events import announcements, parse
-from channels.sendgrid_signature import NEWEST, OLDEST, PublicKey
+from channels.sendgrid_signature import NEWEST, OLDEST, PublicKeys
 from holdfast.channel import RejectReason, Response, ResponseKind
 from holdfast.errors import AnswerRefused, SettingsError
 from holdfast.settings import ChannelConfig
@@ -38,7 +38,7 @@ def sendgrid() -> SendgridServer:
 
 @pytest.mark.parametrize("sent_at", [NOW, NOW - OLDEST, NOW + NEWEST])
 def test_what_sendgrid_signed_lately_is_believed(sendgrid: SendgridServer, sent_at: datetime) -> None:
-    PublicKey(sendgrid.webhook_key).verify(sendgrid.signed(BODY, sent_at), BODY, NOW)
+    PublicKeys(sendgrid.webhook_key).verify(sendgrid.signed(BODY, sent_at), BODY, NOW)
 
 
 @pytest.mark.parametrize("sent_at", [NOW - OLDEST - SECOND, NOW + NEWEST + SECOND])
@@ -46,7 +46,7 @@ def test_a_signature_that_is_old_or_of_the_future_is_refused(
     sendgrid: SendgridServer, sent_at: datetime
 ) -> None:
     with pytest.raises(AnswerRefused, match="too old, or of the future"):
-        PublicKey(sendgrid.webhook_key).verify(sendgrid.signed(BODY, sent_at), BODY, NOW)
+        PublicKeys(sendgrid.webhook_key).verify(sendgrid.signed(BODY, sent_at), BODY, NOW)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_whatever_is_wrong_with_a_signature_is_one_refusal(
     sendgrid: SendgridServer, forge: Callable[[dict[str, str]], dict[str, str]]
 ) -> None:
     with pytest.raises(AnswerRefused, match="signature is missing or wrong"):
-        PublicKey(sendgrid.webhook_key).verify(forge(sendgrid.signed(BODY, NOW)), BODY, NOW)
+        PublicKeys(sendgrid.webhook_key).verify(forge(sendgrid.signed(BODY, NOW)), BODY, NOW)
 
 
 @pytest.mark.parametrize(
@@ -79,12 +79,12 @@ def test_whatever_is_wrong_with_a_signature_is_one_refusal(
 )
 def test_other_bytes_than_those_signed_are_refused(sendgrid: SendgridServer, body: bytes) -> None:
     with pytest.raises(AnswerRefused, match="signature is missing or wrong"):
-        PublicKey(sendgrid.webhook_key).verify(sendgrid.signed(BODY, NOW), body, NOW)
+        PublicKeys(sendgrid.webhook_key).verify(sendgrid.signed(BODY, NOW), body, NOW)
 
 
 def test_another_accounts_signature_is_refused(sendgrid: SendgridServer) -> None:
     with pytest.raises(AnswerRefused, match="signature is missing or wrong"):
-        PublicKey(sendgrid.webhook_key).verify(SendgridServer().signed(BODY, NOW), BODY, NOW)
+        PublicKeys(sendgrid.webhook_key).verify(SendgridServer().signed(BODY, NOW), BODY, NOW)
 
 
 def _shown(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str:

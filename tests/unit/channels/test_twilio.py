@@ -313,7 +313,7 @@ def test_the_signature_of_twilios_own_example_is_right() -> None:
     }
     url = "https://mycompany.com/myapp.php?foo=1&bar=2"
     headers = {"x-twilio-signature": "0/KCTR6DLpKmkAf8muzZqo1nDgQ="}
-    twilio_events.verify(headers, urlencode(fields).encode(), url, "12345")
+    twilio_events.verify(headers, urlencode(fields).encode(), url, ["12345"])
 
 
 @pytest.mark.parametrize(
