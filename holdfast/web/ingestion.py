@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
@@ -37,6 +37,27 @@ class Ingested(BaseModel):
     rejected: list[Rejected]
 
 
+class Refused(BaseModel):
+    """Why nothing of the request was taken."""
+
+    detail: str
+
+
+class Unavailable(BaseModel):
+    """The database does not answer: send it again after the seconds of `Retry-After`."""
+
+    status: Literal["unavailable"]
+
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Refused, "description": "Not JSON, or not a list of objects."},
+    401: {"model": Refused, "description": "No token, or another one."},
+    403: {"model": Refused, "description": "Ingestion is closed."},
+    413: {"model": Refused, "description": "Too much at once."},
+    503: {"model": Unavailable, "description": "The database does not answer; send it again later."},
+}
+
+
 def routes(ws: Workspace, clock: Callable[[], datetime], token: str | None) -> APIRouter:
     """POST /api/customers, /api/orders, /api/lines and /api/events."""
 
@@ -63,6 +84,7 @@ def routes(ws: Workspace, clock: Callable[[], datetime], token: str | None) -> A
             name=kind,
             description=f"Takes {kind} in; a record that is there already is brought up to date.",
             response_model=Ingested,
+            responses=_ANSWERS,
             openapi_extra={"requestBody": _described(columns)},
         )
     return router
