@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+from holdfast.delivery import Workspace
 from holdfast.tables import to_microseconds
 from holdfast.tokens import Signer
 from holdfast.web import links
 from holdfast.web.links import machine_reason
+from holdfast.wiring import open_workspace
 from tests.integration.conftest import Clock
 from tests.integration.web.conftest import Outage, Web, on_sqlite
 
@@ -99,6 +103,32 @@ def test_a_pixel_that_we_did_not_sign_is_a_picture_and_nothing_else(web: Web, cl
         response = web.client.get(f"/o/{token}.gif")
         assert (response.status_code, response.headers["Content-Type"]) == (404, "image/gif")
     assert web.letters() == []
+
+
+@on_sqlite
+def test_letters_of_before_lead_on_while_the_secret_of_links_is_changed_over(
+    web: Web, tmp_path: Path
+) -> None:
+    secrets = {"old": "the secret of last year", "new": "the secret of this year"}
+
+    def project(*blocks: str) -> Workspace:
+        root = tmp_path / "-".join(blocks)
+        root.mkdir()
+        listed = ", ".join(f"{{block: {block}}}" for block in blocks)
+        (root / "holdfast.yaml").write_text(f"link_secrets: [{listed}]\n", encoding="utf-8")
+        return open_workspace(root, lambda block: secrets[block])
+
+    with (
+        closing(project("old")) as before,
+        closing(project("new", "old")) as between,
+        closing(project("new")) as after,
+    ):
+        message = web.message()
+        path = f"/c/{track(web, message, before.signer)}/{before.signer.sign_link(SHOP)}"
+        for ws, status in ((before, 302), (between, 302), (after, 404)):
+            web.bench.ws.signer = ws.signer
+            assert web.client.get(path, headers=BROWSER).status_code == status
+        assert between.signer.sign("track", message) == after.signer.sign("track", message)
 
 
 @on_sqlite

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from ruamel.yaml import YAML
-from sqlalchemy import insert
+from sqlalchemy import event, insert
 
 from holdfast.delivery import advance
 from holdfast.store import inbox
@@ -215,6 +215,29 @@ def test_another_process_tells_the_same_of_the_ledger(web: Web, make_web: MakeWe
     assert {name: before[name] for name in before if not name.endswith("_created")} == {
         name: after[name] for name in after if not name.endswith("_created")
     }
+
+
+@on_sqlite
+def test_nothing_that_grows_with_the_ledger_is_read_whole(web: Web, clock: Clock) -> None:
+    asked: list[tuple[str, Any]] = []
+
+    def note(connection: Any, cursor: Any, statement: str, parameters: Any, *more: Any) -> None:
+        asked.append((statement, parameters))
+
+    event.listen(web.database.engine, "before_cursor_execute", note)
+    scrape(web)
+    event.remove(web.database.engine, "before_cursor_execute", note)
+    selects = [(statement, given) for statement, given in asked if "SELECT" in statement]
+    assert len(selects) >= 8
+    with web.database.read() as connection:
+        for statement, given in selects:
+            for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", given):
+                if re.match(r"SCAN (messages|responses|attempts|inbox|enrollments|customers)\b", step.detail):
+                    # What waits has an index of its own; the newest is the first that is met from the end.
+                    waits = re.search(
+                        r"INDEX ix_(messages_planned|messages_in_doubt|inbox_waiting)", step.detail
+                    )
+                    assert waits or re.search(r"ORDER BY \w+\.id DESC\s+LIMIT", statement), step.detail
 
 
 # --- alerts -----------------------------------------------------------------------------------------
