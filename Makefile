@@ -26,10 +26,10 @@ lint: install
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-# Four files at once, the long e2e ones early, which wait more than they work; each worker has a PostgreSQL and a
+# Three files at once, the long e2e ones early, which wait more than they work; each worker has a PostgreSQL and a
 # Prefect server of its own where it needs one.
 test: lint
-	$(RUN) -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # What takes many processes and minutes: runners under a terminal, two machines' workers, 200 kills on each database.
 test-long: install
