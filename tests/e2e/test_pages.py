@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from sqlalchemy import insert
 
 from holdfast.responses import contact_of
@@ -19,15 +19,6 @@ from holdfast.web import create_app
 from tests.integration.conftest import Bench, Clock, Shop, make_bench
 from tests.servers.web_server import serving
 
-CHROMIUM = "/usr/bin/chromium"
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 PHONE = {"width": 390, "height": 844}
 LANGUAGES = {"en": "Unsubscribe", "de": "Abmelden", "ar": "إلغاء الاشتراك", "fa": "لغو اشتراک"}
 
@@ -101,14 +92,6 @@ def _letters(bench: Bench) -> dict[str, int]:
         row.customer_id: row.id for row in bench.messages(purpose="confirmation", state="accepted")
     }
     return {locale: of_customer[id_] for locale, id_ in ids.items()}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

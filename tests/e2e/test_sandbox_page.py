@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from channels.sandbox import SandboxChannel, SandboxSettings
 from channels.sandbox_files import read_outbox
@@ -17,8 +17,6 @@ from channels.sandbox_page import pages
 from holdfast.channel import Message, Skeleton
 from tests.servers.stand_in import Answer, Request, StandIn
 
-CHROMIUM = "/usr/bin/chromium"
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 WIDE: Any = {"width": 1280, "height": 860}
 PHONE: Any = {"width": 390, "height": 844}
 KINDS = {"email": False, "sms": False, "telegram": False, "whatsapp": False, "x": True}
@@ -94,14 +92,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory, elsewhere: Elsewhere) -> Pa
     for name, page in pages(boxes, "Acme", datetime(2026, 6, 3, tzinfo=UTC)).items():
         (root / name).write_text(page, encoding="utf-8")
     return root
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
