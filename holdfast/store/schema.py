@@ -12,7 +12,7 @@ from holdfast.store.database import Database
 from holdfast.tables import metadata
 
 # The newest file of migrations/versions.
-HEAD = "0004"
+HEAD = "0005"
 
 # Not Alembic's own name, so that Prefect's tables can live in the same database.
 VERSION_TABLE = "holdfast_version"

@@ -58,8 +58,8 @@ def definitions(database: Database) -> list[tuple[str, ...]]:
 
 
 def _normal(definition: str) -> str:
-    """Spaces do not count, nor does the order in which a table's columns and constraints are written."""
-    folded = " ".join(definition.split())
+    """Spaces and quotes do not count, nor does the order in which columns and constraints are written."""
+    folded = " ".join(definition.replace('"', "").split())
     if not folded.startswith("CREATE TABLE"):
         return folded
     head, _, body = folded.partition(" (")
