@@ -253,6 +253,8 @@ class ResponseKind(StrEnum):
     RESUBSCRIBED = "resubscribed"
     COMPLAINED = "complained"  # reported as spam
     MENTIONED = "mentioned"  # somebody wrote about us in public
+    ANSWERED = "answered"  # a survey, on our own page
+    REFERRED = "referred"  # somebody looked at a customer's invitation, on our own page
 
 
 @dataclass(frozen=True, slots=True)

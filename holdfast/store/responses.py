@@ -19,6 +19,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
+    SmallInteger,
     Subquery,
     Table,
     Text,
@@ -70,7 +71,8 @@ class Given(NamedTuple):
 
     What it is of is the first of these that is set: `message_id` (proved by our key), `provider_id` of the
     channel, `address_key` of the kind. None of them: something that we do not know. `contact_kind` is the
-    kind of address it came from; of a message, the message's counts. `invited_by` is the message whose
+    kind of address it came from; of a message, the message's counts. `survey` and `score` are of what was
+    answered. `invited_by` is the message whose
     invitation brought them: the address is that of its customer, from now on.
     """
 
@@ -88,6 +90,8 @@ class Given(NamedTuple):
     permanent: bool = False
     url: str | None = None
     text: str | None = None
+    survey: str | None = None
+    score: int | None = None
     inbox_id: int | None = None
     invited_by: int | None = None
 
@@ -122,6 +126,8 @@ _given = staging_table(
     Column("permanent", Boolean),
     Column("url", Text),
     Column("text", Text),
+    Column("survey", Text),
+    Column("score", SmallInteger),
     Column("inbox_id", BigInteger),
     # Found here.
     Column("customer_id", BigInteger),
@@ -185,6 +191,8 @@ def _row(answer: Given) -> tuple[object, ...]:
         answer.permanent,
         _storable(answer.url),
         _storable(answer.text),
+        answer.survey,
+        answer.score,
         answer.inbox_id,
         None,
         None,
@@ -299,7 +307,7 @@ def _answers(*kinds: ResponseKind) -> Subquery:
 
 def _keep(connection: Connection) -> int:
     """Writes the responses; how many of them are of nothing that we know."""
-    kept = [column for column in responses.c if column.name != "id"]
+    kept = [column for column in responses.c if column.name not in ("id", "case_id")]
     connection.execute(
         insert_or(
             connection, responses, select(*(_given.c[column.name] for column in kept))
