@@ -108,7 +108,8 @@ class _Event(BaseModel):
 
 
 _EVENTS = TypeAdapter(list[_Event])
-_KINDS = frozenset(ResponseKind)
+# What is said on our own pages comes from there alone.
+_KINDS = frozenset(ResponseKind) - {ResponseKind.ANSWERED, ResponseKind.REFERRED}
 _REASONS = frozenset(RejectReason)
 
 

@@ -94,6 +94,7 @@ def test_events_become_responses_and_unknown_ones_are_left_out(channel: SandboxC
         },
         {"id": "3", "key": "9.sig", "event": "bounced", "at": "2026-06-03T12:00:00Z", "reason": "moon"},
         {"id": "4", "key": "9.sig", "event": "levitated", "at": "2026-06-03T12:00:00Z"},
+        {"id": "6", "key": "9.sig", "event": "answered", "at": "2026-06-03T12:00:00Z"},
         {"id": "5", "key": "9.sig", "event": "replied", "at": "2026-06-03T12:00:00Z", "text": "Danke!"},
     ]
     assert channel.parse(json.dumps(events).encode()) == [
