@@ -28,6 +28,7 @@ class Funnel:
     replied: int
     unsubscribed: int
     complained: int
+    answered: int
 
     @property
     def delivered_per_accepted(self) -> Rate:
@@ -83,6 +84,11 @@ class Funnel:
     def complaints_per_delivered(self) -> Rate:
         """Reported as spam."""
         return self._per(self.complained, self.delivered)
+
+    @property
+    def answers_per_delivered(self) -> Rate:
+        """Response rate of a survey."""
+        return self._per(self.answered, self.delivered)
 
     @staticmethod
     def _per(part: int, whole: int) -> Rate:

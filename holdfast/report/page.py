@@ -41,6 +41,7 @@ _STAGES = (
         "machine_clicked", "clicked by machines", "machine_clicks_per_delivered", "per delivered", rare=True
     ),
     Stage("replied", "replied", "replies_per_delivered", "per delivered", rare=True),
+    Stage("answered", "answered the survey", "answers_per_delivered", "per delivered", rare=True),
     Stage("unsubscribed", "unsubscribed", "unsubscribes_per_delivered", "per delivered"),
     Stage("complained", "reported as spam", "complaints_per_delivered", "per delivered"),
 )

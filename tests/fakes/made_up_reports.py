@@ -88,6 +88,7 @@ def funnel(planned: int, clicked: int, machine_clicked: int, receipts: bool = Tr
         replied=0,
         unsubscribed=9,
         complained=1,
+        answered=0,
     )
 
 

@@ -17,6 +17,7 @@ FUNNEL = Funnel(
     replied=5,
     unsubscribed=4,
     complained=1,
+    answered=12,
 )
 
 
@@ -32,6 +33,7 @@ def test_rates_are_of_people_or_of_machines_over_what_their_names_say() -> None:
     assert FUNNEL.replies_per_delivered == Rate(5, 880)
     assert FUNNEL.unsubscribes_per_delivered == Rate(4, 880)
     assert FUNNEL.complaints_per_delivered == Rate(1, 880)
+    assert FUNNEL.answers_per_delivered == Rate(12, 880)
 
 
 def test_without_receipts_rates_over_the_delivered_are_undefined() -> None:
