@@ -69,7 +69,7 @@ def verify(
         )
     id_, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     # Several while keys are changed over, at either end.
-    given = headers.get("webhook-signature", "").encode().split()
+    given = headers.get("webhook-signature", "").encode(errors="replace").split()
     expected = [_signature(secret, id_, timestamp, body) for secret in secrets]
     if not any(hmac.compare_digest(one, signature) for one in expected for signature in given):
         raise AnswerRefused(
@@ -128,5 +128,5 @@ def _response(event: _Event) -> Response:
 
 
 def _signature(secret: SecretStr, id_: str, timestamp: str, body: bytes) -> bytes:
-    digest = hmac.digest(_key(secret), f"{id_}.{timestamp}.".encode() + body, "sha256")
+    digest = hmac.digest(_key(secret), f"{id_}.{timestamp}.".encode(errors="replace") + body, "sha256")
     return b"v1," + base64.b64encode(digest)
