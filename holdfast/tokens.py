@@ -11,16 +11,10 @@ own templates lead to.
 from __future__ import annotations
 
 import base64
-import binascii
-import hashlib
 import hmac
 import struct
-from contextlib import suppress
 from datetime import date
 from typing import Literal, get_args
-
-from itsdangerous import BadSignature
-from itsdangerous import Signer as _Signer
 
 from holdfast.errors import HoldfastError
 
@@ -53,12 +47,15 @@ class Signer:
         self._address_keys = [hmac.digest(each, b"holdfast.address", "sha256") for each in all_]
         self._invitation_keys = [hmac.digest(each, b"holdfast.invitation", "sha256") for each in all_]
         purposes = (*get_args(Purpose), _LINK, _CONFIRM)
-        self._signers = {purpose: [_signer(each, purpose) for each in all_] for purpose in purposes}
+        self._keys = {
+            purpose: [hmac.digest(each, f"holdfast.{purpose}".encode(), "sha256") for each in all_]
+            for purpose in purposes
+        }
 
     def sign(self, purpose: Purpose, message_id: int, until: date | None = None) -> str:
         """The token that stands for this message, for this purpose; URL-safe ASCII. `until`: its last day."""
         end = "" if until is None else f"-{until.toordinal() - _FIRST_DAY}"
-        return self._signers[purpose][0].sign(f"{message_id}{end}").decode("ascii")
+        return _signed(self._keys[purpose][0], f"{message_id}{end}")
 
     def verify(self, purpose: Purpose, token: str, today: date | None = None) -> int:
         """The message id inside the token.
@@ -67,9 +64,9 @@ class Signer:
         until a day before `today`.
         """
         try:
-            id_, dash, end = self._unsign(purpose, token).decode("ascii").partition("-")
+            id_, dash, end = self._unsign(purpose, token).partition("-")
             message_id, last_day = int(id_), int(end) if dash else None
-        except (BadSignature, ValueError):
+        except ValueError:
             raise TokenForged("this link was not made by this project") from None
         if last_day is not None and today is not None and today.toordinal() - _FIRST_DAY > last_day:
             raise TokenExpired("this link is too old")
@@ -79,14 +76,14 @@ class Signer:
         """The token that confirms what this message asks, up to a last day, while its customer still has the
         address it went to."""
         end, mark = until.toordinal() - _FIRST_DAY, self.mark(address_key)
-        return self._signers[_CONFIRM][0].sign(f"{message_id}-{end}-{mark}").decode("ascii")
+        return _signed(self._keys[_CONFIRM][0], f"{message_id}-{end}-{mark}")
 
     def verify_confirmation(self, token: str, today: date | None = None) -> tuple[int, str]:
         """The message id, and the mark of the address it went to. Raises as `verify` does."""
         try:
-            id_, end, mark = self._unsign(_CONFIRM, token).decode("ascii").split("-")
+            id_, end, mark = self._unsign(_CONFIRM, token).split("-")
             message_id, last_day = int(id_), int(end)
-        except (BadSignature, ValueError):
+        except ValueError:
             raise TokenForged("this link was not made by this project") from None
         if today is not None and today.toordinal() - _FIRST_DAY > last_day:
             raise TokenExpired("this link is too old")
@@ -103,11 +100,7 @@ class Signer:
     def sign_invitation(self, message_id: int, until: date) -> str:
         """What stands for this message in an invitation, up to a last day: 35 of A-Z, a-z, 0-9, _ and -."""
         invited = _INVITED.pack(message_id, until.toordinal() - _FIRST_DAY)
-        return (
-            base64.urlsafe_b64encode(invited + _seal(self._invitation_keys[0], invited))
-            .rstrip(b"=")
-            .decode("ascii")
-        )
+        return _plain(invited + _seal(self._invitation_keys[0], invited))
 
     def verify_invitation(self, token: str, today: date) -> int:
         """The message id inside an invitation. Raises TokenForged and TokenExpired as `verify` does."""
@@ -118,9 +111,8 @@ class Signer:
         except (ValueError, struct.error):
             raise TokenForged("this invitation was not made by this project") from None
         # Spelled anew: the last letter has bits to spare.
-        spelled = base64.urlsafe_b64encode(given).rstrip(b"=").decode("ascii")
         sealed = any(hmac.compare_digest(seal, _seal(key, invited)) for key in self._invitation_keys)
-        if not sealed or spelled != token:
+        if not sealed or _plain(given) != token:
             raise TokenForged("this invitation was not made by this project")
         if today.toordinal() - _FIRST_DAY > last_day:
             raise TokenExpired("this invitation is too old")
@@ -128,31 +120,34 @@ class Signer:
 
     def sign_link(self, url: str) -> str:
         """The token for an address that a message leads to, with the address inside; URL-safe ASCII."""
-        return (
-            self._signers[_LINK][0].sign(base64.urlsafe_b64encode(url.encode()).rstrip(b"=")).decode("ascii")
-        )
+        return _signed(self._keys[_LINK][0], _plain(url.encode()))
 
     def verify_link(self, token: str) -> str:
         """The address inside a link's token. Raises TokenForged unless this project signed it."""
         try:
             encoded = self._unsign(_LINK, token)
-            return base64.urlsafe_b64decode(encoded + b"=" * (-len(encoded) % 4)).decode()
-        except (BadSignature, ValueError, binascii.Error):
+            return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
+        except ValueError:
             raise TokenForged("this link was not made by this project") from None
 
-    def _unsign(self, purpose: str, token: str) -> bytes:
-        for signer in self._signers[purpose]:
-            with suppress(BadSignature):
-                value = signer.unsign(token)
-                # The last letter of a signature has bits to spare: of its spellings one is ours.
-                if signer.sign(value) == token.encode():
-                    return value
-        raise BadSignature("signed by nobody here, or spelled in another way")
+    def _unsign(self, purpose: str, token: str) -> str:
+        """What the token says. Raises ValueError unless it is spelled as one of the keys signs it."""
+        value, _, _ = token.rpartition(".")
+        given = token.encode()
+        for key in self._keys[purpose]:
+            # Whole tokens: the last letter of a signature has bits to spare; of its spellings one is ours.
+            if hmac.compare_digest(_signed(key, value).encode(), given):
+                return value
+        raise ValueError("signed by nobody here, or spelled in another way")
 
 
-def _signer(secret: bytes, purpose: str) -> _Signer:
-    key = hmac.digest(secret, f"holdfast.{purpose}".encode(), "sha256")
-    return _Signer(key, sep=".", key_derivation="none", digest_method=hashlib.sha256)
+def _signed(key: bytes, value: str) -> str:
+    return f"{value}.{_plain(hmac.digest(key, value.encode(), 'sha256'))}"
+
+
+def _plain(value: bytes) -> str:
+    """In base64, of letters that an address may have."""
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode("ascii")
 
 
 def _mark(key: bytes, address_key: str) -> str:

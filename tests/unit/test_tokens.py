@@ -43,6 +43,12 @@ def test_what_an_older_secret_signed_is_believed_until_it_is_taken_out() -> None
     assert not after.is_mark(mark, "ann@shop.example")
 
 
+def test_what_was_signed_before_an_update_is_believed_after_it() -> None:
+    signed = "7-20607.WKooiHtJtV1gc43AqRfvxd22RomoywF0_YeyOm9e6eg"
+    link = "aHR0cHM6Ly9hLmV4YW1wbGUv.181fQ0lh6DlVROirkP75cwCToVBYHsUeo5NZxvjVHTo"
+    assert (SIGNER.verify("track", signed, TODAY), SIGNER.verify_link(link)) == (7, "https://a.example/")
+
+
 @given(st.integers(0, 2**63 - 1), st.integers(0, 10_000))
 def test_an_invitation_fits_telegrams_link_and_gives_its_message_back(message_id: int, days: int) -> None:
     token = SIGNER.sign_invitation(message_id, TODAY + timedelta(days=days))
