@@ -16,9 +16,9 @@ from pydantic_core import PydanticCustomError
 
 from channels.one_a_call import Answer, OneACall, OneACallSettings
 from channels.opt_out_words import meant_by
-from holdfast.channel import InDoubt, OneOrMore, Outcome, Rejected, RejectReason, ResponseKind, Retry
+from holdfast.channel import InDoubt, Outcome, Rejected, RejectReason, ResponseKind, Retry
 from holdfast.errors import AnswerRefused
-from holdfast.units import WebAddress
+from holdfast.units import OneOrMore, WebAddress
 
 # --- settings ---------------------------------------------------------------------------------------
 

@@ -20,7 +20,6 @@ from holdfast.channel import (
     Capabilities,
     ChannelSettings,
     Message,
-    OneOrMore,
     Outcome,
     Rejected,
     RejectReason,
@@ -28,7 +27,7 @@ from holdfast.channel import (
     require_fit,
 )
 from holdfast.errors import AnswerRefused, BatchRefused, SettingsError
-from holdfast.units import Timeout
+from holdfast.units import OneOrMore, Timeout
 
 # SendGrid takes ASCII, and keeps them where nothing personal may be: they are texts of the file, never data.
 Category = Annotated[str, StringConstraints(pattern=r"^[!-~]([ -~]{0,253}[!-~])?$")]

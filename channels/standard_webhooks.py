@@ -11,8 +11,9 @@ from typing import Annotated
 from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, SecretStr, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from holdfast.channel import OneOrMore, RejectReason, Response, ResponseKind
+from holdfast.channel import RejectReason, Response, ResponseKind
 from holdfast.errors import AnswerRefused
+from holdfast.units import OneOrMore
 
 _FRESH = timedelta(minutes=5)  # the standard's own tolerance
 _BASE64 = "whsec_"

@@ -19,7 +19,6 @@ from holdfast.channel import (
     ChannelSettings,
     InDoubt,
     Message,
-    OneOrMore,
     Outcome,
     Polled,
     Rejected,
@@ -28,7 +27,7 @@ from holdfast.channel import (
     Retry,
 )
 from holdfast.errors import AnswerRefused, ChannelUnavailable, SettingsError
-from holdfast.units import WebAddress
+from holdfast.units import OneOrMore, WebAddress
 
 LONGEST_MESSAGE = 4096
 _UPDATES_A_CALL = 100

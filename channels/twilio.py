@@ -20,7 +20,6 @@ from holdfast.channel import (
     ChannelSettings,
     InDoubt,
     Message,
-    OneOrMore,
     Outcome,
     Rejected,
     RejectReason,
@@ -28,7 +27,7 @@ from holdfast.channel import (
     Retry,
 )
 from holdfast.errors import AnswerRefused, SettingsError
-from holdfast.units import WebAddress
+from holdfast.units import OneOrMore, WebAddress
 
 LONGEST_MESSAGE = 1600
 

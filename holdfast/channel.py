@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr
+from pydantic import BaseModel, ConfigDict
 
 from holdfast.errors import BatchRefused, ChannelUnavailable
 
@@ -173,17 +173,6 @@ class ChannelSettings(BaseModel):
     """Base of every adapter's own settings model: unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-
-def _one_or_more(value: Any) -> Any:
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, str | SecretStr) else value
-
-
-OneOrMore = Annotated[tuple[_Any, ...], BeforeValidator(_one_or_more)]
-"""A setting that is one key, or a list of them while a key is changed over: what any of them signed is
-believed, so that no answer is lost. The first is the one that we use ourselves. None is no key."""
 
 
 def require_fit(name: str, capabilities: Capabilities, batch: Sequence[Message]) -> None:

@@ -162,10 +162,13 @@ class Document:
         holder[place[-1]] = value
         self._variables[place] = variable
 
-    def into(self, model: type[Model], later: Mapping[Place, str] | None = None) -> Model | None:
+    def into(
+        self, model: type[Model], later: Mapping[Place, str] | None = None, *, excuse: Iterable[Place] = ()
+    ) -> Model | None:
         """The data as a model, or None, with the reasons added to `problems`.
 
-        `later` has the places of keys that a later version will take, and what they will be for.
+        `later` has the places of keys that a later version will take, and what they will be for; `excuse`
+        has places of which all is said.
         """
         later = later or {}
         self.problems += [
@@ -175,7 +178,7 @@ class Document:
         try:
             return model.model_validate(self.data)
         except ValidationError as error:
-            self.problems += self.explain(error, model, excuse=later)
+            self.problems += self.explain(error, model, excuse=[*later, *excuse])
             return None
 
     def explain(

@@ -17,7 +17,18 @@ from pydantic_core import PydanticCustomError
 from holdfast import documents
 from holdfast.documents import Document
 from holdfast.errors import SettingsError
-from holdfast.units import Cron, Duration, Mailbox, Name, Rate, Share, TimeZone, WebAddress, Window
+from holdfast.units import (
+    Cron,
+    Duration,
+    Mailbox,
+    Name,
+    OneOrMore,
+    Rate,
+    Share,
+    TimeZone,
+    WebAddress,
+    Window,
+)
 
 FILE_NAME = "holdfast.yaml"
 SECRET_KEYS = re.compile(
@@ -27,6 +38,9 @@ SECRET_BYTES = 16
 
 Kind = Literal["customers", "orders", "lines", "events"]
 """What is imported."""
+
+Scope = Literal["customers", "orders", "lines", "refunds", "events", "cases", "metrics"]
+"""What a bearer token lets its holder do: send records of a kind, work on cases, read the metrics."""
 
 ReadBlock = Callable[[str], str]
 """Gives the value of a Prefect Secret block by its name, or raises SettingsError."""
@@ -199,16 +213,23 @@ class Runner(_Part):
         return self
 
 
+class AccessToken(_Part):
+    """A bearer token of one of your systems, and all that it opens."""
+
+    token: OneOrMore[SecretRef] = Field(
+        min_length=1, description="Where it is; a list while it is changed over: any of them is believed."
+    )
+    scopes: OneOrMore[Scope] = Field(min_length=1, description="What it may be used for.")
+
+
 class Web(_Part):
     """The web app: webhooks, the links in messages, pages for customers, ingestion."""
 
     host: str = Field("127.0.0.1", description="Where it listens. A proxy with TLS stands before it.")
     port: int = Field(8480, ge=1, le=65_535)
-    ingest_token: SecretRef | None = Field(
-        None, description="Bearer token that orders and events are sent with. Absent: ingestion is closed."
-    )
-    metrics_token: SecretRef | None = Field(
-        None, description="Bearer token that Prometheus reads /metrics with. Absent: /metrics is closed."
+    tokens: dict[Name, AccessToken] = Field(
+        default_factory=dict,
+        description="Who may ask the API and /metrics, by names of yours. What none may ask is closed.",
     )
     track_clicks: bool = Field(True, description="Lead the links of email through our redirect.")
     track_opens: bool = Field(True, description="Put an open pixel at the end of email.")
@@ -320,6 +341,12 @@ LATER = {
 }
 """Keys of the design that this version does not act on, and what they will be for."""
 
+REPLACED = {
+    "web.ingest_token": "tokens: {shop: {token: …, scopes: [customers, orders, lines, refunds, events]}}",
+    "web.metrics_token": "tokens: {prometheus: {token: …, scopes: metrics}}",
+}
+"""Keys that there were, and what is written instead."""
+
 
 # --- from the file --------------------------------------------------------------------------------
 
@@ -359,7 +386,12 @@ def read_project(path: Path, environment: Mapping[str, str] = os.environ) -> Doc
 def project_of(document: Document, root: Path) -> Project | None:
     """The project that the document describes, or None with its problems added to the document's."""
     later = {place: purpose for pattern, purpose in LATER.items() for place, _ in document.find(pattern)}
-    file = document.into(ProjectFile, later)
+    replaced = {place: instead for key, instead in REPLACED.items() for place, _ in document.find(key)}
+    document.problems += [
+        document.problem(place, f"`{place[-1]}` is no key any more", expected=f"`{instead}`", at_key=True)
+        for place, instead in replaced.items()
+    ]
+    file = document.into(ProjectFile, later, excuse=replaced)
     return None if file is None else Project(root=root.resolve(), **dict(file))
 
 
@@ -447,6 +479,23 @@ def link_secrets(
         _long_enough(resolve_secret(ref, read_block, environment).encode(), str(ref))
         for ref in project.link_secrets
     ]
+
+
+def access_tokens(
+    project: Project, read_block: ReadBlock, environment: Mapping[str, str] = os.environ
+) -> list[tuple[str, AccessToken]]:
+    """Each token of `web.tokens`, with its entry. Raises SettingsError for one that is missing or unfit."""
+    found = []
+    for name, entry in project.web.tokens.items():
+        for ref in entry.token:
+            token = resolve_secret(ref, read_block, environment)
+            if len(token) < SECRET_BYTES or not (token.isascii() and token.isprintable()):
+                raise SettingsError(
+                    f"the token of web.tokens.{name} is too short, or no header can carry it: {ref}",
+                    hint=f"{SECRET_BYTES} plain characters at least, for instance from: openssl rand -hex 32",
+                )
+            found.append((token, entry))
+    return found
 
 
 def _long_enough(secret: bytes, where: str) -> bytes:

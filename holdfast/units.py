@@ -9,13 +9,20 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from email.utils import parseaddr
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, BeforeValidator, PlainSerializer, StringConstraints, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+)
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from holdfast.mistakes import closest
 
@@ -163,6 +170,27 @@ def check_web_address(value: str) -> str:
     return value.rstrip("/")
 
 
+def one_or_more(value: Any) -> Any:
+    """A single value as a list of it; None as an empty one."""
+    if value is None:
+        return ()
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+class _Either:
+    """In JSON Schema: the item itself, or the list."""
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        many = handler(schema)
+        return {"anyOf": [many["items"], many]}
+
+
+_Any = TypeVar("_Any")
+OneOrMore = Annotated[tuple[_Any, ...], BeforeValidator(one_or_more), _Either()]
+"""A setting that is one value, or a list. Of keys and tokens a list is for changing over: any of them is
+believed, so that nothing is lost. The first is the one that we use ourselves. None is none."""
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")]
 TimeZone = Annotated[str, AfterValidator(check_zone)]
 Cron = Annotated[str, AfterValidator(check_cron)]

@@ -97,7 +97,8 @@ def _settle_in(root: Path, home: Path, mail_port: int) -> Endpoints:
         HOLDFAST_BRAND__PUBLIC_URL=endpoints.url,
         HOLDFAST_WEB__HOST="127.0.0.1",
         HOLDFAST_WEB__PORT=str(port),
-        HOLDFAST_WEB__INGEST_TOKEN__ENV="DEMO_INGEST_TOKEN",  # noqa: S106 - where it is
+        HOLDFAST_WEB__TOKENS__SHOP__TOKEN__ENV="DEMO_TOKEN",  # noqa: S106 - where it is
+        HOLDFAST_WEB__TOKENS__SHOP__SCOPES="orders",
         **{
             f"HOLDFAST_CHANNELS__{name.upper()}__FOLDER": str(home / "sandbox" / name)
             for name in ("email", "telegram", "sms", "x")
@@ -106,7 +107,7 @@ def _settle_in(root: Path, home: Path, mail_port: int) -> Endpoints:
         HOLDFAST_CHANNELS__RECEIPTS__PORT=str(mail_port),
         # Nobody is asleep: the demo is to show the same at every hour.
         HOLDFAST_DEFAULTS__SEND__WINDOW="00:00-23:59",
-        DEMO_INGEST_TOKEN=endpoints.ingest_token,
+        DEMO_TOKEN=endpoints.token,
         DEMO_WEBHOOK_KEY=endpoints.webhook_key,
     )
     return endpoints

@@ -48,7 +48,7 @@ class Endpoints:
     url: str
     channel: str
     webhook_key: str
-    ingest_token: str
+    token: str
 
 
 def answer(
@@ -189,7 +189,7 @@ class _WebApp:
     def order(self, orders: list[dict[str, str]]) -> None:
         """The shop tells what was ordered."""
         access = {
-            "authorization": f"Bearer {self._endpoints.ingest_token}",
+            "authorization": f"Bearer {self._endpoints.token}",
             "content-type": "application/json",
         }
         for start in range(0, len(orders), _AT_ONCE):

@@ -20,10 +20,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from holdfast.delivery import Workspace
 from holdfast.errors import HoldfastError
 from holdfast.orchestration.redaction import protect_logs
-from holdfast.settings import ReadBlock
+from holdfast.settings import ReadBlock, access_tokens
 from holdfast.tokens import TokenForged
 from holdfast.web import ingestion, links, monitoring, pages, webhooks
-from holdfast.web.bearer import token_of
+from holdfast.web.bearer import Access
 from holdfast.web.pages import LinkOver, Pages
 from holdfast.wiring import open_workspace
 
@@ -63,12 +63,12 @@ def create_app(ws: Workspace, clock: Callable[[], datetime], read_block: ReadBlo
     )
     registry = CollectorRegistry()
     intake = monitoring.Intake(ws.project.channels, registry)
-    tokens = {name: token_of(ws.project, name, read_block) for name in ("ingest_token", "metrics_token")}
+    access = Access(access_tokens(ws.project, read_block))
     served.include_router(webhooks.routes(ws, clock, intake))
     served.include_router(links.routes(ws, clock, shown, intake))
     served.include_router(pages.routes(ws, clock, shown))
-    served.include_router(ingestion.routes(ws, clock, tokens["ingest_token"]))
-    served.include_router(monitoring.routes(ws, clock, registry, tokens["metrics_token"]))
+    served.include_router(ingestion.routes(ws, clock, access))
+    served.include_router(monitoring.routes(ws, clock, registry, access))
 
     @served.get("/healthz", include_in_schema=False)
     def healthz() -> dict[str, str]:

@@ -1,37 +1,47 @@
-"""Bearer tokens: what only programs of ours may ask, each for one purpose."""
+"""Bearer tokens: what only programs of ours may ask, each for the scopes that holdfast.yaml gives it."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from hashlib import sha256
 from typing import Annotated
 
 from fastapi import Depends, HTTPException
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from holdfast.settings import Project, ReadBlock, resolve_secret
+from holdfast.settings import AccessToken, Scope
 
-_bearer = HTTPBearer(
-    auto_error=False, description="The token that holdfast.yaml names for this, under `web`."
-)
+_bearer = HTTPBearer(auto_error=False, description="A token that holdfast.yaml names under `web.tokens`.")
 
 
-def token_of(project: Project, setting: str, read_block: ReadBlock) -> str | None:
-    """The token that `web.SETTING` names; None: there is none. Raises SettingsError where it is missing."""
-    reference = getattr(project.web, setting)
-    return None if reference is None else resolve_secret(reference, read_block)
+class Access:
+    """Who may ask what. Holds digests alone, never a token."""
+
+    def __init__(self, tokens: Iterable[tuple[str, AccessToken]]) -> None:
+        self._scopes = [(_digest(token), frozenset(entry.scopes)) for token, entry in tokens]
+
+    def requires(self, scope: Scope) -> Callable[..., None]:
+        """The dependency of routes that need this scope: 401 without one of the tokens, 403 without it."""
+        closed = all(scope not in scopes for _, scopes in self._scopes)
+
+        def authorize(given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> None:
+            if closed:
+                raise HTTPException(403, f"closed: no token under web.tokens has the scope `{scope}`")
+            granted = None if given is None else self._granted(given.credentials)
+            if granted is None:
+                raise HTTPException(401, "a valid bearer token is needed", {"WWW-Authenticate": "Bearer"})
+            if scope not in granted:
+                raise HTTPException(403, f"this token has not the scope `{scope}`")
+
+        return authorize
+
+    def _granted(self, token: str) -> frozenset[Scope] | None:
+        # All are compared, digests of one length in constant time: how long it takes tells nothing.
+        digest = _digest(token)
+        found = [scopes for known, scopes in self._scopes if secrets.compare_digest(known, digest)]
+        return frozenset().union(*found) if found else None
 
 
-def requires(setting: str, token: str | None, what: str) -> Callable[..., None]:
-    """The dependency of routes that are for who has this token: 401 without it, 403 where there is none.
-
-    `what` is closed then, for the answer.
-    """
-
-    def authorize(given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> None:
-        if token is None:
-            raise HTTPException(403, f"{what}: web.{setting} is not set in holdfast.yaml")
-        if given is None or not secrets.compare_digest(given.credentials.encode(), token.encode()):
-            raise HTTPException(401, "a valid bearer token is needed", {"WWW-Authenticate": "Bearer"})
-
-    return authorize
+def _digest(token: str) -> bytes:
+    return sha256(token.encode()).digest()

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from holdfast.delivery import Workspace
 from holdfast.store.imports import COLUMNS, Kind, import_records
-from holdfast.web.bearer import requires
+from holdfast.web.bearer import Access
 from holdfast.web.bodies import read_body
 
 LARGEST_BODY = 20_000_000  # bytes
@@ -52,13 +52,13 @@ class Unavailable(BaseModel):
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     400: {"model": Refused, "description": "Not JSON, or not a list of objects."},
     401: {"model": Refused, "description": "No token, or another one."},
-    403: {"model": Refused, "description": "Ingestion is closed."},
+    403: {"model": Refused, "description": "The token has not the scope that is needed, or none has it."},
     413: {"model": Refused, "description": "Too much at once."},
     503: {"model": Unavailable, "description": "The database does not answer; send it again later."},
 }
 
 
-def routes(ws: Workspace, clock: Callable[[], datetime], token: str | None) -> APIRouter:
+def routes(ws: Workspace, clock: Callable[[], datetime], access: Access) -> APIRouter:
     """POST /api/customers, /api/orders, /api/lines and /api/events."""
 
     async def ingest(kind: Kind, request: Request) -> Ingested:
@@ -74,15 +74,16 @@ def routes(ws: Workspace, clock: Callable[[], datetime], token: str | None) -> A
             rejected=[Rejected(index=number - 1, reason=reason) for number, reason in report.refused],
         )
 
-    authorized = Depends(requires("ingest_token", token, "ingestion is closed"))
-    router = APIRouter(prefix="/api", dependencies=[authorized])
+    router = APIRouter(prefix="/api")
     for kind, columns in COLUMNS.items():
         router.add_api_route(
             f"/{kind}",
             partial(ingest, kind),
             methods=["POST"],
             name=kind,
-            description=f"Takes {kind} in; a record that is there already is brought up to date.",
+            description=f"Takes {kind} in; a record that is there already is brought up to date. "
+            f"For tokens with the scope `{kind}`.",
+            dependencies=[Depends(access.requires(kind))],
             response_model=Ingested,
             responses=_ANSWERS,
             openapi_extra={"requestBody": _described(columns)},

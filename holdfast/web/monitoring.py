@@ -17,7 +17,7 @@ from holdfast.delivery import Workspace
 from holdfast.errors import HoldfastError
 from holdfast.store.vital_signs import OUTCOMES, RECENT, VitalSigns, read_vital_signs
 from holdfast.tables import RUN_STATES
-from holdfast.web.bearer import requires
+from holdfast.web.bearer import Access
 
 # No channel can be called so: a name has no brackets.
 OUR_LINKS = "(links)"
@@ -87,13 +87,13 @@ class Ledger(Collector):
 
 
 def routes(
-    ws: Workspace, clock: Callable[[], datetime], registry: CollectorRegistry, token: str | None
+    ws: Workspace, clock: Callable[[], datetime], registry: CollectorRegistry, access: Access
 ) -> APIRouter:
-    """GET /metrics, for who has the token."""
+    """GET /metrics, for who has a token for it."""
     registry.register(Ledger(ws, clock))
     router = APIRouter(include_in_schema=False)
 
-    @router.get("/metrics", dependencies=[Depends(requires("metrics_token", token, "metrics are closed"))])
+    @router.get("/metrics", dependencies=[Depends(access.requires("metrics"))])
     def metrics() -> Response:
         return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 

@@ -154,6 +154,16 @@ def test_an_empty_file_is_a_project(written: Callable[[str], Path]) -> None:
             "    runner: {kind: threads, address: 'tcp://dask:8786'}\n" + " " * 12 + "^",
         ),
         (
+            "web: {metrics_token: {env: METRICS_TOKEN}}\n",
+            "holdfast.yaml:1:7: `metrics_token` is no key any more;"
+            " expected `tokens: {prometheus: {token: …, scopes: metrics}}`\n    web: { …\n          ^",
+        ),
+        (
+            "web: {tokens: {shop: {token: {env: SHOP_TOKEN}, scopes: order}}}\n",
+            "holdfast.yaml:1:57: `scopes` cannot be 'order'; expected customers, orders, lines, refunds,"
+            " events, cases or metrics; did you mean 'orders'?\n    web: {tokens: …\n" + " " * 60 + "^",
+        ),
+        (
             "root: /tmp\n",
             "holdfast.yaml:1:1: unknown key `root`; expected brand, business, channels, database, defaults,"
             " dispatch, global_holdout, lifecycle, link_secrets, runner, schedules, secret, sources or web\n"
@@ -175,6 +185,8 @@ def test_what_is_wrong_in_a_project_file_is_said(
         "sources: {shop: {url: postgresql://shop:hunter2@db/shop, orders: {sql: select 1}}}\n",
         "sources:\n  shop:\n    url: postgresql://shop:hunter2@db/shop\n    orders: {sql: select 1}\n",
         "secret: {env: A, block: hunter2}\n",
+        "web: {tokens: {shop: {token: hunter2, scopes: orders}}}\n",
+        "web:\n  tokens:\n    shop:\n      token: hunter2\n      scopes: orders\n",
         "channels: {mail: {adapter: [smtp], password: hunter2}}\n",
         "channels:\n  mail:\n    adapter: [smtp]\n    password: hunter2: x\n",
     ],

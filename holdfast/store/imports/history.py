@@ -88,6 +88,7 @@ class OrderRows:
             moment,
             month,
             self._conventions.amount("total", total),
+            0,
             self._conventions.currency,
             status,
             status not in _NOT_COUNTED,

@@ -23,7 +23,7 @@ from tests.integration.conftest import Bench, Clock, Shop, make_bench
 from tests.servers.web_server import Stage, serving
 
 WEBHOOK_KEY = "a key of the tests"
-INGEST_TOKEN = "a token of the tests"
+TOKEN = "a token of the tests"
 SETTINGS = {
     "brand": {"name": "Acme", "postal_address": "1 High St"},
     "channels": {"email": {"adapter": "sandbox"}, "sms": {"adapter": "scripted"}},

@@ -8,25 +8,23 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from holdfast.errors import SettingsError
+from holdfast.store.imports import COLUMNS
 from holdfast.tables import customers, events, order_lines, orders
-from holdfast.web import create_app
 from holdfast.web.ingestion import LARGEST_BODY, MOST_RECORDS
-from tests.integration.conftest import Clock
-from tests.integration.web.conftest import INGEST_TOKEN, MakeWeb, Outage, Web, on_sqlite
+from tests.integration.web.conftest import TOKEN, MakeWeb, Outage, Web, on_sqlite
 
 ORDER = {"order_id": "R1", "customer_id": "c1", "ordered_at": "2026-06-01T10:00:00Z", "total": "24.90"}
 
 
 @pytest.fixture
 def web(make_web: MakeWeb, monkeypatch: pytest.MonkeyPatch) -> Web:
-    monkeypatch.setenv("INGEST_TOKEN", INGEST_TOKEN)
-    web = make_web(web={"ingest_token": {"env": "INGEST_TOKEN"}})
+    monkeypatch.setenv("SHOP_TOKEN", TOKEN)
+    web = make_web(web={"tokens": {"shop": {"token": {"env": "SHOP_TOKEN"}, "scopes": list(COLUMNS)}}})
     post(web, "customers", [{"customer_id": "c1"}])
     return web
 
 
-def post(web: Web, kind: str, records: Any, token: str = INGEST_TOKEN) -> Any:
+def post(web: Web, kind: str, records: Any, token: str = TOKEN) -> Any:
     content = records if isinstance(records, bytes) else json.dumps(records).encode()
     return web.client.post(f"/api/{kind}", content=content, headers={"Authorization": f"Bearer {token}"})
 
@@ -74,33 +72,6 @@ def test_bad_records_come_back_with_their_place_and_the_reason_and_good_ones_are
     assert [rejected["index"] for rejected in answer["rejected"]] == list(range(len(bad)))
     assert all(rejected["reason"] for rejected in answer["rejected"])
     assert count(web, orders) == 1
-
-
-@on_sqlite
-def test_without_the_token_nothing_is_read(web: Web) -> None:
-    for token in ("-", "wrong", INGEST_TOKEN.upper(), INGEST_TOKEN + "ß"):
-        given = {"Authorization": f"Bearer {token}".encode()}
-        response = web.client.post("/api/orders", content=b"[", headers=given)
-        assert response.status_code == 401
-        assert response.headers["WWW-Authenticate"] == "Bearer"
-    assert web.client.post("/api/orders", content=b"[").status_code == 401
-
-
-@on_sqlite
-def test_ingestion_is_closed_where_the_project_has_no_token(make_web: MakeWeb) -> None:
-    closed = make_web()
-    response = post(closed, "orders", [ORDER])
-    assert response.status_code == 403
-    assert "web.ingest_token" in response.json()["detail"]
-
-
-@on_sqlite
-def test_a_token_that_is_nowhere_is_told_at_the_start(
-    web: Web, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("INGEST_TOKEN")
-    with pytest.raises(SettingsError, match="environment variable INGEST_TOKEN is not set"):
-        create_app(web.bench.ws, clock)
 
 
 @on_sqlite

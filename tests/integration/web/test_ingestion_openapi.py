@@ -29,7 +29,8 @@ CONFIG = SchemathesisConfig.from_dict({"checks": REFUSALS})
 def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The app of a new project, by what it says of itself."""
     root = tmp_path_factory.mktemp("described")
-    (root / "holdfast.yaml").write_text("web: {ingest_token: {block: ingest}}\n", encoding="utf-8")
+    tokens = f"shop: {{token: {{block: shop}}, scopes: [{', '.join(COLUMNS)}]}}"
+    (root / "holdfast.yaml").write_text(f"web: {{tokens: {{{tokens}}}}}\n", encoding="utf-8")
     with closing(open_workspace(root, lambda name: TOKEN)) as ws:
         app = create_app(ws, lambda: datetime(2026, 6, 3, 12, 0, tzinfo=UTC), lambda name: TOKEN)
         yield schemathesis.openapi.from_asgi("/api/openapi.json", app, config=CONFIG)

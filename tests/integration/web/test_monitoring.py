@@ -23,6 +23,7 @@ from tests.integration.conftest import Clock
 from tests.integration.web.conftest import WEBHOOK_KEY, MakeWeb, Outage, Web, on_postgresql, on_sqlite, signed
 
 TOKEN = "a token of Prometheus"
+METRICS_ONLY = {"tokens": {"prometheus": {"token": {"env": "METRICS_TOKEN"}, "scopes": "metrics"}}}
 ALERTS = Path(__file__).parents[3] / "docs" / "prometheus" / "alerts.yaml"
 BODY = b"[]"
 
@@ -32,7 +33,7 @@ Labels = frozenset[tuple[str, str]]
 @pytest.fixture
 def web(make_web: MakeWeb, monkeypatch: pytest.MonkeyPatch) -> Web:
     monkeypatch.setenv("METRICS_TOKEN", TOKEN)
-    return make_web(web={"metrics_token": {"env": "METRICS_TOKEN"}})
+    return make_web(web=METRICS_ONLY)
 
 
 def scrape(web: Web) -> dict[str, dict[Labels, float]]:
@@ -62,38 +63,6 @@ def requests(web: Web) -> dict[tuple[str, str], int]:
 def post(web: Web, body: bytes, channel: str = "email", key: str = WEBHOOK_KEY) -> int:
     headers = signed(body, web.bench.clock.now, key)
     return web.client.post(f"/webhooks/{channel}", content=body, headers=headers).status_code
-
-
-# --- who may read them ------------------------------------------------------------------------------
-
-
-@on_sqlite
-def test_metrics_are_for_who_has_the_token(web: Web) -> None:
-    assert scrape(web)
-    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": TOKEN}):
-        response = web.client.get("/metrics", headers=headers)
-        assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, "Bearer")
-        assert "holdfast_" not in response.text
-
-
-@on_sqlite
-def test_metrics_are_closed_where_the_project_names_no_token(make_web: MakeWeb) -> None:
-    response = make_web().client.get("/metrics")
-    assert response.status_code == 403
-    assert "web.metrics_token" in response.json()["detail"]
-
-
-@on_sqlite
-def test_the_token_of_ingestion_does_not_open_them(
-    make_web: MakeWeb, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("METRICS_TOKEN", TOKEN)
-    monkeypatch.setenv("INGEST_TOKEN", "another")
-    tokens = {name: {"env": name.upper()} for name in ("metrics_token", "ingest_token")}
-    web = make_web(web=tokens)
-    assert web.client.get("/metrics", headers={"Authorization": "Bearer another"}).status_code == 401
-    ingesting = {"Authorization": f"Bearer {TOKEN}"}
-    assert web.client.post("/api/orders", content=b"[]", headers=ingesting).status_code == 401
 
 
 # --- requests ---------------------------------------------------------------------------------------
@@ -208,7 +177,7 @@ def test_what_is_due_in_doubt_and_stopped_is_counted(web: Web, clock: Clock) -> 
 def test_another_process_tells_the_same_of_the_ledger(web: Web, make_web: MakeWeb) -> None:
     post(web, BODY)
     before = scrape(web)
-    after = scrape(make_web(web={"metrics_token": {"env": "METRICS_TOKEN"}}))
+    after = scrape(make_web(web=METRICS_ONLY))
     of_process = "holdfast_intake_requests_total"
     assert sum(before.pop(of_process).values()) == 1
     assert sum(after.pop(of_process).values()) == 0
