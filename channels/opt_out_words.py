@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 from holdfast.channel import ResponseKind
+from holdfast.spelling import one_spelling
 
-# An Arabic keyboard and a Persian one write the same letter by two characters; hamzas are often left out.
-_ONE_SPELLING = str.maketrans("كيىأإآ", "کییااا", "\u200c\u200e\u200f\u0640")
 _AROUND = " .!?,;:\"'«»“”„‚‘’؟،"
 
 
 def _folded(text: str) -> str:
-    # NFKC: phones write wide letters, and old ones Arabic in forms of presentation.
-    plain = unicodedata.normalize("NFKC", text).translate(_ONE_SPELLING)
-    return " ".join(plain.split()).strip(_AROUND).casefold()
+    return one_spelling(text).strip(_AROUND)
 
 
 # What Twilio takes by default, and North America's networks ask for (CTIA, Messaging Principles), then the

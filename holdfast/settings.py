@@ -157,6 +157,34 @@ class Lifecycle(_Part):
         return self
 
 
+_Phrase = Annotated[str, StringConstraints(max_length=100, pattern=r"[^\W_]{2}")]
+WordList = Literal["en", "de", "ar", "fa"]
+"""The languages that words of complaint come in."""
+
+
+class Cases(_Part):
+    """What is a complaint and opens a case, and what follows from one."""
+
+    nps_up_to: int = Field(
+        6, ge=-1, le=9, description="An NPS answer that low is a complaint; -1: none is one."
+    )
+    csat_up_to: int = Field(
+        2, ge=0, le=4, description="A CSAT answer that low is a complaint; 0: none is one."
+    )
+    words_of: list[WordList] = Field(
+        default_factory=lambda: list(get_args(WordList)),
+        description="Languages whose words of complaint, as shipped, count. Default: all.",
+    )
+    words: list[_Phrase] = Field(
+        default_factory=list,
+        max_length=1000,
+        description="More words and phrases that make a text a complaint; * stands for any ending of a word.",
+    )
+    reopen_within: Duration = Field(
+        timedelta(days=14), description="A complaint so long after a case was closed opens that case again."
+    )
+
+
 class ChannelConfig(BaseModel):
     """One channel by its name in campaigns: the adapter and, beside it, the adapter's own settings."""
 
@@ -317,6 +345,7 @@ class ProjectFile(_Part):
     defaults: Defaults = Defaults()
     global_holdout: Share = 0.0
     lifecycle: Lifecycle = Lifecycle()
+    cases: Cases = Cases.model_validate({})
     dispatch: Dispatch = Dispatch()
     runner: Runner = Runner.model_validate({})
     web: Web = Web.model_validate({})

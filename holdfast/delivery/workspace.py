@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from babel.numbers import get_currency_precision
 from sqlalchemy import Connection
 
+from holdfast.audience.complaints import Complaints
 from holdfast.audience.people import Needs
 from holdfast.audience.rules import Rule
 from holdfast.campaign.models import Campaign, Step
@@ -146,6 +147,11 @@ class Workspace:
                 if config.enabled and (invitation := self.channels.describe(name).invitation):
                     return invitation
         return ""
+
+    @cached_property
+    def complaints(self) -> Complaints:
+        """What the project takes for a complaint."""
+        return Complaints.of(self.project.cases)
 
     def fallbacks(self, campaign: Campaign, channel: str) -> dict[str, Fallback]:
         """By step, where a message goes that is rejected on the channel: by the step's order to the channels

@@ -53,9 +53,9 @@ class Collected:
 
     `letters` of the inbox were handled, `unreadable` of them could not be read. `new`, `repeated` and
     `unknown` count answers as in `Applied`. `settled` messages are known to be taken, or not, since now, and
-    `in_doubt` are still in doubt. `conversions` changed; `posts` were measured. `stopped` are runs that their
-    guard stopped. `problems` has a sentence for them, and for everything that failed: the rest was done all
-    the same.
+    `in_doubt` are still in doubt. `cases` were opened, for the first time or again. `conversions` changed;
+    `posts` were measured. `stopped` are runs that their guard stopped. `problems` has a sentence for them,
+    and for everything that failed: the rest was done all the same.
     """
 
     letters: int = 0
@@ -65,6 +65,7 @@ class Collected:
     unknown: int = 0
     settled: int = 0
     in_doubt: int = 0
+    cases: int = 0
     conversions: int = 0
     posts: int = 0
     stopped: tuple[Stopped, ...] = ()
@@ -122,7 +123,7 @@ class _Round:
             total = inbox.count_waiting(connection) if progress else 0
         for page in self._pages():
             with self.ws.database.write(exclusive=True) as connection:
-                applied = responses.apply(connection, page.answers, self.now)
+                applied = responses.apply(connection, page.answers, self.ws.complaints, self.now)
                 inbox.mark_handled(connection, self.ws.database, page.problems, self.now)
             self._count(applied)
             self.counts["letters"] += len(page.problems)
@@ -199,7 +200,7 @@ class _Round:
         polled = _asked(partial(channel.poll, cursor))
         answers = list(answers_of(self.ws, name, polled.responses, self.now))
         with self.ws.database.write(exclusive=True) as connection:
-            applied = responses.apply(connection, answers, self.now)
+            applied = responses.apply(connection, answers, self.ws.complaints, self.now)
             write_cursor(connection, place, polled.cursor, self.now)
         self._count(applied)
 
@@ -248,7 +249,7 @@ class _Round:
                     self.counts["in_doubt"] += result.in_doubt
 
     def _count(self, applied: responses.Applied) -> None:
-        for name in ("new", "repeated", "unknown", "settled"):
+        for name in ("new", "repeated", "unknown", "settled", "cases"):
             self.counts[name] += getattr(applied, name)
 
     def _failed(self, name: str | None, error: Exception) -> None:

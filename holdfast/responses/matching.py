@@ -20,7 +20,7 @@ def apply(ws: Workspace, channel: str, given: Sequence[Response], now: datetime)
     """Does what these responses of the channel ask for, in one transaction; once more changes nothing."""
     answers = list(answers_of(ws, channel, given, now))
     with ws.database.write(exclusive=True) as connection:
-        return responses.apply(connection, answers, now)
+        return responses.apply(connection, answers, ws.complaints, now)
 
 
 def answers_of(

@@ -102,4 +102,4 @@ def unsubscribe(
             received_at=now,
         )
         if found.kind in unwanted:
-            responses.apply(connection, [answer], now)
+            responses.apply(connection, [answer], ws.complaints, now)

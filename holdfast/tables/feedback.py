@@ -46,6 +46,7 @@ _SAID = text("kind IN ('replied', 'mentioned', 'answered', 'complained')")
 
 CASE_REASONS = ("reply", "mention", "low_score", "spam_report", "by_hand")
 _OPEN = text("closed_at IS NULL")
+_OF_CASE = text("case_id IS NOT NULL")
 
 # Complaints. A customer has one open case at most: what they say while it is open belongs to it.
 cases = Table(
@@ -114,6 +115,7 @@ responses = Table(
     Index("ix_responses_message", "message_id", "kind", "occurred_at"),
     # What a customer said in words or points.
     Index("ix_responses_said", "customer_id", "occurred_at", postgresql_where=_SAID, sqlite_where=_SAID),
+    Index("ix_responses_of_case", "case_id", postgresql_where=_OF_CASE, sqlite_where=_OF_CASE),
 )
 
 # Enrollments of either arm whose goal was met inside its window, counted from the enrollment.

@@ -165,8 +165,9 @@ def test_an_empty_file_is_a_project(written: Callable[[str], Path]) -> None:
         ),
         (
             "root: /tmp\n",
-            "holdfast.yaml:1:1: unknown key `root`; expected brand, business, channels, database, defaults,"
-            " dispatch, global_holdout, lifecycle, link_secrets, runner, schedules, secret, sources or web\n"
+            "holdfast.yaml:1:1: unknown key `root`; expected brand, business, cases, channels, database,"
+            " defaults, dispatch, global_holdout, lifecycle, link_secrets, runner, schedules, secret, sources"
+            " or web\n"
             "    root: /tmp\n    ^",
         ),
     ],

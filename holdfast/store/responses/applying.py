@@ -13,10 +13,11 @@ from operator import attrgetter
 
 from sqlalchemy import Connection
 
+from holdfast.audience.complaints import SAID, Complaints
 from holdfast.channel import ResponseKind
-from holdfast.store import consents, invitations
+from holdfast.store import cases, consents, invitations
 from holdfast.store.invitations import Newcomer
-from holdfast.store.responses.given import Given, leave_out_known, stage_given
+from holdfast.store.responses.given import Given, leave_out_known, stage_given, staged
 from holdfast.store.responses.machines import tell_machines
 from holdfast.store.responses.matching import answers_of_kinds, match
 from holdfast.store.responses.recording import keep, settle, update_messages
@@ -28,16 +29,18 @@ class Applied:
     """What a set of answers came to.
 
     `new` were not there before, `repeated` were; of `unknown` ones, among the new, nobody can say what they
-    are of. `settled` messages were not known to be taken by the provider, and are now.
+    are of. `settled` messages were not known to be taken by the provider, and are now. `cases` were opened,
+    for the first time or again.
     """
 
     new: int = 0
     repeated: int = 0
     unknown: int = 0
     settled: int = 0
+    cases: int = 0
 
 
-def apply(connection: Connection, given: Sequence[Given], now: datetime) -> Applied:
+def apply(connection: Connection, given: Sequence[Given], complaints: Complaints, now: datetime) -> Applied:
     """Keeps the answers that are new and does what they ask for, in this transaction.
 
     Needs the project's lock.
@@ -70,4 +73,5 @@ def apply(connection: Connection, given: Sequence[Given], now: datetime) -> Appl
         consents.withdraw(connection, answers_of_kinds(ResponseKind.UNSUBSCRIBED, ResponseKind.COMPLAINED))
     if ResponseKind.RESUBSCRIBED in kinds:
         consents.restore(connection, answers_of_kinds(ResponseKind.RESUBSCRIBED))
-    return Applied(new, len(given) - new, unknown, settled)
+    opened = 0 if kinds.isdisjoint(SAID) else cases.follow(connection, staged, complaints, now)
+    return Applied(new, len(given) - new, unknown, settled, opened)

@@ -14,6 +14,7 @@ ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 _SAID = sa.text("kind IN ('replied', 'mentioned', 'answered', 'complained')")
 _OPEN = sa.text("closed_at IS NULL")
+_OF_CASE = sa.text("case_id IS NOT NULL")
 _KINDS = (
     "kind IN ('accepted', 'deferred', 'delivered', 'bounced', 'opened', 'clicked', 'replied', 'unsubscribed'"
     ", 'complained', 'answered', 'resubscribed', 'mentioned', 'referred')"
@@ -43,6 +44,9 @@ def upgrade() -> None:
         ["customer_id", "occurred_at"],
         postgresql_where=_SAID,
         sqlite_where=_SAID,
+    )
+    op.create_index(
+        "ix_responses_of_case", "responses", ["case_id"], postgresql_where=_OF_CASE, sqlite_where=_OF_CASE
     )
 
 
