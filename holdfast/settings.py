@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
 from holdfast import documents
@@ -44,6 +44,22 @@ Scope = Literal["customers", "orders", "lines", "refunds", "events", "cases", "m
 
 ReadBlock = Callable[[str], str]
 """Gives the value of a Prefect Secret block by its name, or raises SettingsError."""
+
+
+Language = Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}([-_][A-Za-z0-9]{2,8})*$")]
+
+
+def _readable(labels: dict[str, str]) -> dict[str, str]:
+    if not labels:
+        raise PydanticCustomError(
+            "labels",
+            "no name that customers could read; expected one in a language at least, like {en: Offers}",
+        )
+    return labels
+
+
+Labels = Annotated[dict[Language, Annotated[str, StringConstraints(min_length=1)]], AfterValidator(_readable)]
+"""What customers read, by language. A language that is missing reads the business's, else the first."""
 
 
 class _Part(BaseModel):
@@ -87,7 +103,7 @@ class Business(_Part):
 
     timezone: TimeZone = "UTC"
     currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] = "EUR"
-    locale: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}([-_][A-Za-z0-9]{2,8})*$")] = "en"
+    locale: Language = "en"
 
 
 class Cap(_Part):
@@ -341,6 +357,10 @@ class ProjectFile(_Part):
     )
     channels: dict[Name, ChannelConfig] = Field(
         default_factory=lambda: {"email": ChannelConfig(adapter="sandbox")}
+    )
+    topics: dict[Name, Labels] = Field(
+        default_factory=dict,
+        description="What marketing is about, by names for campaigns; each as customers read it.",
     )
     defaults: Defaults = Defaults()
     global_holdout: Share = 0.0

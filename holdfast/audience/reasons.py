@@ -17,6 +17,8 @@ class Reason(StrEnum):
     NO_CONSENT = "no_consent"
     SUPPRESSED = "suppressed"
     NOTHING_TO_CONFIRM = "nothing_to_confirm"
+    TOPIC_REFUSED = "topic_refused"
+    PAUSED = "paused"
 
     # A message that is skipped.
     CONVERTED = "converted"

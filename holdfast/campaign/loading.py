@@ -99,6 +99,7 @@ def read_campaign(
         *_steps(document),
         *_without_effect(document),
         *(_channels(document, project) if project else ()),
+        *(_topic(document, project) if project else ()),
         *_publishing(document, capabilities or {}),
         *_attaching(document, capabilities or {}),
     ]
@@ -159,7 +160,7 @@ def _without_effect(document: Document) -> Iterator[Problem]:
                     place, "nobody can convert: the campaign has no goal", expected="a `goal`"
                 )
     if (purpose := data.get("purpose")) in ("transactional", "confirmation"):
-        for pattern in ("holdout", "send.cap"):
+        for pattern in ("holdout", "send.cap", "topic"):
             for place, _ in document.find(pattern):
                 what = f"`{place[-1]}` has no effect on {purpose} messages"
                 yield document.problem(place, what, expected="the key left out", at_key=True)
@@ -180,6 +181,17 @@ def _channels(document: Document, project: Project) -> Iterator[Problem]:
                 f"there is no channel {name!r} in holdfast.yaml",
                 expected=f"one of {', '.join(enabled)}",
                 suggestion=closest(name, enabled),
+            )
+
+
+def _topic(document: Document, project: Project) -> Iterator[Problem]:
+    for place, name in document.find("topic"):
+        if isinstance(name, str) and name not in project.topics:
+            yield document.problem(
+                place,
+                f"there is no topic {name!r} in holdfast.yaml",
+                expected=f"one of {', '.join(project.topics)}" if project.topics else "a key `topics` there",
+                suggestion=closest(name, project.topics),
             )
 
 

@@ -105,6 +105,9 @@ class Campaign(_Part):
     description: str = ""
     owner: str = Field("", description="Who answers for it.")
     purpose: Purpose = "marketing"
+    topic: Name | None = Field(
+        None, description="Which of the project's topics it is of; who refused that one gets nothing of it."
+    )
     schedule: Schedule | None = None
     audience: Rule = Field(description="The rule that selects its customers.")
     goal: Goal | None = None

@@ -144,6 +144,7 @@ class _Chunk:
             self.route,
             campaign.purpose,
             ws.send_policy(campaign).cap,
+            campaign.topic,
             ws.fallbacks(campaign, channel),
         )
         self.write: GroupCommit[Ended | Batch, Begun] = GroupCommit(

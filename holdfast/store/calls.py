@@ -39,7 +39,16 @@ from sqlalchemy.types import TypeEngine
 from holdfast.audience.reasons import Reason
 from holdfast.channel import RejectReason
 from holdfast.settings import Cap
-from holdfast.store.contact import CONFIRMATION, Fallback, Route, because, join_contact, over_cap, why_none
+from holdfast.store.contact import (
+    CONFIRMATION,
+    Fallback,
+    Route,
+    because,
+    join_contact,
+    kept_back,
+    over_cap,
+    why_none,
+)
 from holdfast.store.database import Database, packed, rows_of
 from holdfast.store.fallbacks import insert_fallbacks
 from holdfast.store.ledger import UNSETTLED, is_leased_by
@@ -91,6 +100,7 @@ class Terms:
     route: Route
     purpose: str
     cap: Cap | None = None
+    topic: str | None = None
     fallbacks: Mapping[str, Fallback] = field(default_factory=dict)
 
 
@@ -121,7 +131,7 @@ def _begin(
     connection: Connection, database: Database, terms: Terms, batches: Sequence[Batch], now: datetime
 ) -> list[Begun]:
     """Sets `sending` what may go out at this moment: the lease is still ours, the run is running and by the
-    same files, the window is open, and consent, address, suppression and cap permit.
+    same files, the window is open, and consent, address, suppression, the customer's wishes and cap permit.
 
     Only what comes back as `sending` may be sent; the rest is `skipped` with its reason, or `planned` again.
     A message that is missing from the answer is not, or no longer, that call's.
@@ -141,7 +151,7 @@ def _begin(
         "version": terms.run.version,
         "now": now,
     }
-    judged_by = (database.is_sqlite, terms.route, terms.purpose, terms.cap)
+    judged_by = (database.is_sqlite, terms.route, terms.purpose, terms.topic, terms.cap)
     sent_by = dict(connection.execute(_sending(*judged_by), binds).tuples().all())
     states = dict.fromkeys(sent_by, "sending")
     if len(states) < sum(map(len, batches)):
@@ -167,12 +177,14 @@ def _of_call(
 
 # Kept: SQLAlchemy takes longer to build these statements than the database to run them for a batch.
 @lru_cache(maxsize=64)
-def _sending(is_sqlite: bool, route: Route, purpose: str, cap: Cap | None) -> ReturningUpdate[Any]:
+def _sending(
+    is_sqlite: bool, route: Route, purpose: str, topic: str | None, cap: Cap | None
+) -> ReturningUpdate[Any]:
     """Sets `sending` what may go; gives ids and attempts. Binds what `_judged` does.
 
     The owner and expiry of the lease stay as they are: it is young, and their index is not written then.
     """
-    judged = _judged(is_sqlite, route, purpose, cap)
+    judged = _judged(is_sqlite, route, purpose, topic, cap)
     return (
         update(messages)
         # Named again for PostgreSQL: a row that changed under us is judged again by this, not by the CTE.
@@ -188,9 +200,11 @@ def _sending(is_sqlite: bool, route: Route, purpose: str, cap: Cap | None) -> Re
 
 
 @lru_cache(maxsize=64)
-def _not_sending(is_sqlite: bool, route: Route, purpose: str, cap: Cap | None) -> ReturningUpdate[Any]:
+def _not_sending(
+    is_sqlite: bool, route: Route, purpose: str, topic: str | None, cap: Cap | None
+) -> ReturningUpdate[Any]:
     """Gives back what `_sending` has left: `skipped` for its reason, or `planned`; ids and states."""
-    judged = _judged(is_sqlite, route, purpose, cap)
+    judged = _judged(is_sqlite, route, purpose, topic, cap)
     # Without a verdict is what only waited for another message to the same customer.
     waits = or_(judged.c.verdict.is_(None), judged.c.verdict.in_(_WAITS))
     return (
@@ -217,7 +231,7 @@ def _is_ours(message: Any) -> Any:
     return is_leased_by(message, bindparam("owner", type_=Text))
 
 
-def _judged(is_sqlite: bool, route: Route, purpose: str, cap: Cap | None) -> CTE:
+def _judged(is_sqlite: bool, route: Route, purpose: str, topic: str | None, cap: Cap | None) -> CTE:
     """Those of the given messages that are leased by us, with what speaks against sending them now (NULL:
     nothing) in `verdict`; binds given (ids and their attempts), first, owner, version, now."""
     given = rows_of(
@@ -235,6 +249,7 @@ def _judged(is_sqlite: bool, route: Route, purpose: str, cap: Cap | None) -> CTE
             .where(addresses.c.customer_id == candidate.c.customer_id, addresses.c.kind == candidate.c.kind)
             .scalar_subquery()
         )
+    wish = kept_back(candidate.c.customer_id, purpose, topic, _NOW)
     nth = func.row_number().over(partition_by=whose, order_by=candidate.c.id)
     source, problems = join_contact(
         candidate.join(given, given.c.id == candidate.c.id).join(of_run, runs.c.id == candidate.c.run_id),
@@ -251,6 +266,7 @@ def _judged(is_sqlite: bool, route: Route, purpose: str, cap: Cap | None) -> CTE
                 (~goes_on, literal("stopped")),
                 (candidate.c.closes_at <= _NOW, literal("closed")),
                 (why_none([route], problems).is_not(None), why_none([route], problems)),
+                (wish.is_not(None), wish),
                 (over_cap(candidate.c.customer_id, cap, _NOW, _FIRST), because(Reason.CAPPED)),
                 *([(nth > 1, literal("later"))] if cap or purpose == CONFIRMATION else []),
                 else_=null(),

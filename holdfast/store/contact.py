@@ -1,4 +1,4 @@
-"""Whether, and how, a customer may be written to at a moment: consent, reachability and caps as SQL.
+"""Whether, and how, a customer may be written to at a moment: consent, reachability, wishes and caps as SQL.
 
 Planning and sending judge by these same expressions.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -33,7 +34,15 @@ from sqlalchemy import (
 from holdfast.audience.reasons import Reason
 from holdfast.channel import RejectReason
 from holdfast.settings import Cap
-from holdfast.tables import UtcTime, addresses, consents, messages, suppressions
+from holdfast.tables import (
+    UtcTime,
+    addresses,
+    consents,
+    customers,
+    messages,
+    suppressions,
+    topic_refusals,
+)
 
 Moment = datetime | ColumnElement[datetime]
 """A time, or what stands for one in a statement that is built once."""
@@ -224,6 +233,22 @@ def why_none(routes: Sequence[Route], problems: dict[str, ColumnElement[str]]) -
         *((or_(*(problem == reason.value for problem in distinct)), because(reason)) for reason in nearest),
         else_=because(Reason.UNREACHABLE),
     )
+
+
+def kept_back(
+    customer_id: ColumnElement[int], purpose: str, topic: str | None, at: Moment
+) -> ColumnElement[Any]:
+    """Why the customer gets no marketing of the topic at this moment, however they may be reached; NULL:
+    nothing keeps it back. Of several reasons the one that lasts longest."""
+    if purpose != "marketing":
+        return null()
+    them = customers.alias("resting")
+    reasons = [(exists().where(them.c.id == customer_id, them.c.paused_until > at), because(Reason.PAUSED))]
+    if topic is not None:
+        refused = topic_refusals.alias("refused")
+        refuses = exists().where(refused.c.customer_id == customer_id, refused.c.topic == topic)
+        reasons.insert(0, (refuses, because(Reason.TOPIC_REFUSED)))
+    return case(*reasons, else_=null())
 
 
 def why_suppressed(connection: Connection, kind: str, address_key: str) -> str | None:

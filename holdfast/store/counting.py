@@ -83,6 +83,8 @@ class Waterfall:
             ("no consent", self.entries[Reason.NO_CONSENT]),
             ("suppressed", self.entries[Reason.SUPPRESSED]),
             ("nothing to confirm", self.entries[Reason.NOTHING_TO_CONFIRM]),
+            ("topic refused", self.entries[Reason.TOPIC_REFUSED]),
+            ("paused", self.entries[Reason.PAUSED]),
         ]
         steps += [(words, -n) for words, n in taken if n]
         steps.append(("enrolled", self.enrolled))

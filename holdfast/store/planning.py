@@ -45,6 +45,7 @@ from holdfast.store.contact import (
     because,
     between,
     join_contact,
+    kept_back,
     over_cap,
     picks,
     taken,
@@ -128,6 +129,7 @@ def entries(plan: EntryPlan, context: RuleContext, at: datetime, low: int, high:
             before.c.entry,
             before.c.arm,
             _may_not_re_enter(campaign, before, context.as_of).label("enrolled_before"),
+            kept_back(customers.c.id, campaign.purpose, campaign.topic, at).label("kept_back"),
             *(problem.label(f"problem_{kind}") for kind, problem in problems.items()),
         )
         .select_from(source)
@@ -146,6 +148,7 @@ def entries(plan: EntryPlan, context: RuleContext, at: datetime, low: int, high:
             found.c.enrolled_before,
             case((everywhere, because(Reason.GLOBAL_HOLDOUT)), else_=null()),
             why_none(plan.routes, _problems(found, problems)),
+            found.c.kept_back,
         ).label("reason"),
         func.coalesce(found.c.arm, case((here, literal("holdout")), else_=literal("treated"))).label(
             "drawn_arm"
@@ -190,7 +193,7 @@ def step_messages(
 
     `enrolled` has enrollment_id, run_id, customer_id and enrolled_at. A row is `planned` with its channel
     and time, or `skipped` with the reason, in this order: has reached its end, the step's rule does not
-    match, cannot be written to, capped.
+    match, cannot be written to, kept back by the customer's own wish, capped.
     """
     campaign, step = plan.campaign, plan.step
     source: FromClause = enrolled.join(customers, customers.c.id == enrolled.c.customer_id).outerjoin(
@@ -208,6 +211,7 @@ def step_messages(
             _reached_end(plan, enrolled, now).label("end"),
             _condition(step.if_, context).label("matches"),
             over_cap(customers.c.id, plan.cap, now).label("over_cap"),
+            kept_back(customers.c.id, campaign.purpose, campaign.topic, now).label("kept_back"),
             *(problem.label(f"problem_{kind}") for kind, problem in problems.items()),
             *(rank.label(f"rank_{kind}") for kind, rank in preferred.items()),
         )
@@ -220,6 +224,7 @@ def step_messages(
         (found.c.end.is_not(None), found.c.end),
         (not_(found.c.matches), because(Reason.CONDITION)),
         (why_none(plan.routes, usable).is_not(None), why_none(plan.routes, usable)),
+        (found.c.kept_back.is_not(None), found.c.kept_back),
         (found.c.over_cap, because(Reason.CAPPED)),
         else_=null(),
     )

@@ -79,7 +79,7 @@ def test_every_problem_of_every_file_is_printed_at_once(project: Path) -> None:
     assert [line for line in done.stdout.splitlines() if not line.startswith(" ")] == [
         "campaigns/thanks.yaml:11:16: there is no channel 'reciepts' in holdfast.yaml;"
         " expected one of email, receipts, telegram, sms, x; did you mean 'receipts'?",
-        "campaigns/winback.yaml:12:30: `within` is not a duration;"
+        "campaigns/winback.yaml:13:30: `within` is not a duration;"
         " expected a number and s, min, h, d or w, like 14d",
         "holdfast.yaml:14:20: there is no channel adapter 'sandbax'; expected one of"
         f" {', '.join(known_adapters())}; did you mean 'sandbox'?",
@@ -95,7 +95,7 @@ def test_a_missing_template_is_shown_where_the_campaign_names_it(project: Path) 
     done = holdfast(project, "validate", "winback")
     assert done.returncode == 1
     assert done.stdout.splitlines()[0] == (
-        "campaigns/winback.yaml:31:15: there is no template winback/remainder for email;"
+        "campaigns/winback.yaml:32:15: there is no template winback/remainder for email;"
         " expected templates/winback/remainder.email.mjml or templates/winback/remainder.email.html;"
         " did you mean 'winback/reminder'?"
     )
@@ -171,7 +171,7 @@ def test_problems_are_facts_in_json_too(project: Path) -> None:
         "problems": [
             {
                 "file": "campaigns/winback.yaml",
-                "line": 13,
+                "line": 14,
                 "column": 10,
                 "what": "`holdout` is not a share",
                 "expected": "a percentage from 0% to 100%, like 10%",

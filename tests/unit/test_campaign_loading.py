@@ -61,6 +61,7 @@ def project(root: Path) -> Project:
             "telegram": ChannelConfig(adapter="sandbox"),
             "sms": ChannelConfig(adapter="sandbox", enabled=False),
         },
+        topics={"offers": {"en": "Offers"}, "news": {"en": "News"}},
     )
 
 
@@ -163,6 +164,18 @@ WRONG = [
         "purpose: confirmation\nholdout: 10%",
         "campaigns/winback.yaml:6:1: `holdout` has no effect on confirmation messages;"
         " expected the key left out\n    holdout: 10%\n    ^",
+    ),
+    (
+        "holdout: 10%",
+        "topic: ofers\nholdout: 10%",
+        "campaigns/winback.yaml:5:8: there is no topic 'ofers' in holdfast.yaml;"
+        " expected one of offers, news; did you mean 'offers'?\n    topic: ofers\n           ^",
+    ),
+    (
+        "holdout: 10%",
+        "purpose: transactional\ntopic: offers",
+        "campaigns/winback.yaml:6:1: `topic` has no effect on transactional messages;"
+        " expected the key left out\n    topic: offers\n    ^",
     ),
     (
         "plain: {weight: 50}",

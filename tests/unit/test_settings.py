@@ -86,6 +86,11 @@ def test_an_empty_file_is_a_project(written: Callable[[str], Path]) -> None:
             "    business: {locale: english (UK)}\n                       ^",
         ),
         (
+            "topics: {offers: {}}\n",
+            "holdfast.yaml:1:18: `offers`: no name that customers could read; expected one in a language"
+            " at least, like {en: Offers}\n    topics: {offers: {}}\n                     ^",
+        ),
+        (
             "brand: {from: Acme}\n",
             "holdfast.yaml:1:15: `from` is not a mailbox; expected one like Acme <hello@acme.example>\n"
             "    brand: {from: Acme}\n                  ^",
@@ -166,8 +171,8 @@ def test_an_empty_file_is_a_project(written: Callable[[str], Path]) -> None:
         (
             "root: /tmp\n",
             "holdfast.yaml:1:1: unknown key `root`; expected brand, business, cases, channels, database,"
-            " defaults, dispatch, global_holdout, lifecycle, link_secrets, runner, schedules, secret, sources"
-            " or web\n"
+            " defaults, dispatch, global_holdout, lifecycle, link_secrets, runner, schedules, secret,"
+            " sources, topics or web\n"
             "    root: /tmp\n    ^",
         ),
     ],
