@@ -31,7 +31,8 @@ lint: install
 test: lint
 	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-# What takes many processes and minutes: runners under a terminal, two machines' workers, 200 kills on each database.
+# What takes many processes and minutes: runners under a terminal, two machines' workers, 200 kills on each database,
+# a hundred thousand events to a web app that is killed.
 test-long: install
 	HOLDFAST_KILLS=200 $(RUN) -m pytest -m long tests/e2e
 	HOLDFAST_KILLS=200 $(RUN) -m pytest tests/e2e/test_kill.py
