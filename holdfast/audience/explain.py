@@ -63,6 +63,8 @@ def headline(rule: Rule) -> str:
             return f"in segment {name}"
         case "reachable", kind:
             return f"reachable by {kind}"
+        case "open_complaint", has_one:
+            return "has an open complaint" if has_one else "has no open complaint"
         case _, Sample(share=share, salt=salt):
             return f"in the {share * 100:g}% sample" + (f" {salt!r}" if salt else "")
         case _, ConsentCondition(kind=kind, pending=True):

@@ -68,6 +68,7 @@ class Rule(BaseModel):
     event: EventCondition | None = None
     consent: ConsentCondition | None = None
     reachable: Word | None = Field(None, description="A kind of channel: has an address, not suppressed.")
+    open_complaint: bool | None = Field(None, strict=True, description="Whether they have an open case.")
 
     @property
     def key(self) -> str:

@@ -38,7 +38,6 @@ RULE = {
     "loyalty.points": "tiers and points",
     "nps": "answers to surveys",
     "csat": "answers to surveys",
-    "open_complaint": "complaints of customers",
     "churn_risk": "predictions",
     "clv": "predictions",
     "birthday": "birthdays and anniversaries",

@@ -65,6 +65,7 @@ from holdfast.store.order_conditions import (
 from holdfast.store.rule_context import RuleContext
 from holdfast.tables import (
     addresses,
+    cases,
     customers,
     events,
     order_lines,
@@ -147,6 +148,9 @@ def _condition(rule: Rule, context: RuleContext) -> ColumnElement[bool]:
             return consents_to(customers.c.id, kind, purpose, context.as_of)
         case "reachable", kind:
             return _reachable(kind, context)
+        case "open_complaint", wanted:
+            complains = _complains(context)
+            return complains if wanted else not_(complains)
     raise AssertionError(f"no SQL for the rule {rule.key}")
 
 
@@ -207,6 +211,15 @@ def _event(event: EventCondition, context: RuleContext) -> ColumnElement[bool]:
     if event.count.comparisons == (("gte", 1),):
         return exists().where(*conditions).correlate(customers)
     return compare_count(select(literal(1)).select_from(events).where(*conditions), event.count, customers)
+
+
+def _complains(context: RuleContext) -> ColumnElement[bool]:
+    then_open = or_(cases.c.closed_at.is_(None), cases.c.closed_at > context.now)
+    return (
+        exists()
+        .where(cases.c.customer_id == customers.c.id, cases.c.opened_at <= context.now, then_open)
+        .correlate(customers)
+    )
 
 
 def _reachable(kind: str, context: RuleContext) -> ColumnElement[bool]:

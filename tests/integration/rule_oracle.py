@@ -17,6 +17,7 @@ from holdfast.settings import Lifecycle
 from holdfast.store.profiles import refresh_profiles
 from holdfast.tables import (
     addresses,
+    cases,
     consents,
     customers,
     events,
@@ -69,6 +70,7 @@ class Person:
     events: list[tuple[str, datetime]] = field(default_factory=list)
     consents: list[tuple[str, str, bool, datetime]] = field(default_factory=list)
     addresses: dict[str, str] = field(default_factory=dict)
+    cases: list[tuple[datetime, datetime | None]] = field(default_factory=list)
 
 
 @dataclass
@@ -119,6 +121,8 @@ def populate(seed: int, size: int = 60) -> Population:
             for kind in some(KINDS, 5)
         ]
         person.addresses = {kind: f"key-{dice.randint(1, 30)}" for kind in some(KINDS, 2)}
+        ends = [(min(ends), max(ends)) for ends in ((moment(), moment()) for _ in range(dice.randint(0, 2)))]
+        person.cases = [*ends, *([(moment(), None)] if dice.random() < 0.3 else [])]
         people.append(person)
     kept_from = {(dice.choice(KINDS), f"key-{dice.randint(1, 30)}"): moment() for _ in range(15)}
     return Population(people, kept_from)
@@ -133,6 +137,7 @@ def store(connection: Connection, population: Population) -> None:
         consents,
         addresses,
         suppressions,
+        cases,
         profile_months,
         profiles,
         customers,
@@ -196,6 +201,10 @@ def store(connection: Connection, population: Population) -> None:
                     "recorded_at": at,
                 }
             )
+        rows[cases] += [
+            mine | {"channel": "sms", "reason": "reply", "opened_at": opened_at, "closed_at": closed_at}
+            for opened_at, closed_at in person.cases
+        ]
         for kind, key in person.addresses.items():
             rows[addresses].append(mine | {"kind": kind, "address": key, "address_key": key})
     rows[suppressions] = [
@@ -234,7 +243,7 @@ class Oracle:
             return self._attribute(person.attributes.get(key.removeprefix("attributes.")), body)
         if key.startswith("orders."):
             return self._orders(key, body, person)
-        if key in ("sample", "lifecycle", "event", "consent", "reachable"):
+        if key in ("sample", "lifecycle", "event", "consent", "reachable", "open_complaint"):
             return bool(getattr(self, f"_{key}")(body, person))
         return self._text(self._field(key, person), body)
 
@@ -363,6 +372,12 @@ class Oracle:
             return False
         since = self.population.suppressions.get((kind, person.addresses[kind]))
         return since is None or since > self.as_of
+
+    def _open_complaint(self, wanted: bool, person: Person) -> bool:
+        return wanted is any(
+            opened_at <= self.as_of and (closed_at is None or self.as_of < closed_at)
+            for opened_at, closed_at in person.cases
+        )
 
 
 def _compares(value: Decimal, comparisons: Mapping[str, Any]) -> bool:

@@ -116,6 +116,7 @@ leaves = st.one_of(
         ),
     ),
     keyed("reachable", kinds),
+    keyed("open_complaint", st.booleans()),
     keyed(
         "sample",
         st.sampled_from(["0%", "10%", "50%", "100%"])

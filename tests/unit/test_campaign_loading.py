@@ -340,9 +340,9 @@ LATER = [
     ),
     (
         "audience: {segment: quiet}",
-        "audience: {all: [{country: DE}, {not: {open_complaint: true}}]}",
-        "campaigns/winback.yaml:3:40: `open_complaint` is not supported yet: complaints of customers\n"
-        "    audience: {all: [{country: DE}, {not: {open_complaint: true}}]}\n" + " " * 43 + "^",
+        "audience: {all: [{country: DE}, {not: {churn_risk: true}}]}",
+        "campaigns/winback.yaml:3:40: `churn_risk` is not supported yet: predictions\n"
+        "    audience: {all: [{country: DE}, {not: {churn_risk: true}}]}\n" + " " * 43 + "^",
     ),
 ]
 

@@ -49,6 +49,8 @@ EXAMPLES: list[tuple[dict[str, Any], str]] = [
     ({"consent": {"kind": "sms", "purpose": "transactional"}}, "permits transactional by sms"),
     ({"consent": {"kind": "email", "pending": True}}, "is yet to be asked to confirm marketing by email"),
     ({"reachable": "telegram"}, "reachable by telegram"),
+    ({"open_complaint": True}, "has an open complaint"),
+    ({"open_complaint": False}, "has no open complaint"),
     ({"sample": "10%"}, "in the 10% sample"),
     ({"sample": {"share": "2.5%", "salt": "spring"}}, "in the 2.5% sample 'spring'"),
     ({"segment": "vip"}, "in segment vip"),
