@@ -17,6 +17,7 @@ class Reason(StrEnum):
     NO_CONSENT = "no_consent"
     SUPPRESSED = "suppressed"
     NOTHING_TO_CONFIRM = "nothing_to_confirm"
+    OPEN_COMPLAINT = "open_complaint"
     TOPIC_REFUSED = "topic_refused"
     PAUSED = "paused"
 

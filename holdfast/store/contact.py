@@ -34,6 +34,7 @@ from sqlalchemy import (
 from holdfast.audience.reasons import Reason
 from holdfast.channel import RejectReason
 from holdfast.settings import Cap
+from holdfast.store.cases import has_open_case
 from holdfast.tables import (
     UtcTime,
     addresses,
@@ -239,7 +240,8 @@ def kept_back(
     customer_id: ColumnElement[int], purpose: str, topic: str | None, at: Moment
 ) -> ColumnElement[Any]:
     """Why the customer gets no marketing of the topic at this moment, however they may be reached; NULL:
-    nothing keeps it back. Of several reasons the one that lasts longest."""
+    nothing keeps it back. An open complaint goes before what they asked for, and of that what lasts longest.
+    """
     if purpose != "marketing":
         return null()
     them = customers.alias("resting")
@@ -248,7 +250,7 @@ def kept_back(
         refused = topic_refusals.alias("refused")
         refuses = exists().where(refused.c.customer_id == customer_id, refused.c.topic == topic)
         reasons.insert(0, (refuses, because(Reason.TOPIC_REFUSED)))
-    return case(*reasons, else_=null())
+    return case((has_open_case(customer_id), because(Reason.OPEN_COMPLAINT)), *reasons, else_=null())
 
 
 def why_suppressed(connection: Connection, kind: str, address_key: str) -> str | None:

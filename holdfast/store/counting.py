@@ -83,6 +83,7 @@ class Waterfall:
             ("no consent", self.entries[Reason.NO_CONSENT]),
             ("suppressed", self.entries[Reason.SUPPRESSED]),
             ("nothing to confirm", self.entries[Reason.NOTHING_TO_CONFIRM]),
+            ("open complaint", self.entries[Reason.OPEN_COMPLAINT]),
             ("topic refused", self.entries[Reason.TOPIC_REFUSED]),
             ("paused", self.entries[Reason.PAUSED]),
         ]

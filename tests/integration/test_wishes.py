@@ -1,4 +1,4 @@
-"""What customers ask for themselves is respected at planning, before arms are drawn, and at sending."""
+"""What customers ask for, and that they complain, is respected before arms are drawn, and at sending."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from sqlalchemy import Connection
 from holdfast.cli.running import _print_why
 from holdfast.delivery import plan
 from holdfast.report import why
-from holdfast.store import wishes
+from holdfast.store import cases, wishes
+from holdfast.store.cases import Complaint
 from tests.integration.conftest import NOW, Bench
 
 Wish = Callable[[Connection, int], None]
@@ -26,8 +27,15 @@ def rest(connection: Connection, id_: int) -> None:
     wishes.pause(connection, id_, NOW + timedelta(days=30))
 
 
+def complain(connection: Connection, id_: int) -> None:
+    complaint = Complaint(NOW, "sms", f"e{id_}", id_, "reply")
+    cases.open_cases(connection, [complaint], cases.BY_ITSELF, "", NOW)
+
+
 WISHES = pytest.mark.parametrize(
-    ("wish", "reason"), [(refuse, "topic_refused"), (rest, "paused")], ids=["topic", "pause"]
+    ("wish", "reason"),
+    [(refuse, "topic_refused"), (rest, "paused"), (complain, "open_complaint")],
+    ids=["topic", "pause", "complaint"],
 )
 
 
