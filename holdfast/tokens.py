@@ -17,8 +17,10 @@ from datetime import date
 from typing import Literal, get_args
 
 from holdfast.errors import HoldfastError
+from holdfast.surveys import Survey
 
-Purpose = Literal["unsubscribe", "preferences", "message", "track", "post"]
+# Of a survey its name: an answer to one is none to another.
+Purpose = Literal["unsubscribe", "preferences", "message", "track", "post", Survey]
 
 _FIRST_DAY = date(1970, 1, 1).toordinal()
 # What the address of a link is signed for; no token of a message has it.

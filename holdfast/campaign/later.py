@@ -12,7 +12,6 @@ from holdfast.mistakes import Place
 
 CAMPAIGN = {
     "trigger": "starting from an event instead of a schedule",
-    "steps.*.survey": "questions to customers",
     "steps.*.tone": "tones that a template can take",
     "steps.*.referral": "rewards for recommending",
 }

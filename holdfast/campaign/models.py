@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from holdfast.audience.rules import Rule
 from holdfast.settings import Cap, Guard, SendPolicy
+from holdfast.surveys import Survey
 from holdfast.units import Cron, Duration, Name, ProjectPath, Share, TimeZone
 
 TemplatePath = Annotated[str, StringConstraints(pattern=r"^\w[\w-]*(/\w[\w-]*)*$")]
@@ -65,6 +66,7 @@ class Step(_Part):
     if_: Rule | None = Field(None, alias="if", description="Sent to those the rule matches at that time.")
     coupon: str | None = Field(None, description="Code the template shows as `coupon`.")
     variants: dict[Name, Variant] = Field(default_factory=dict)
+    survey: Survey | None = Field(None, description="What it asks; the template shows `links.survey`.")
     attach: list[ProjectPath] = Field(
         default_factory=list, max_length=10, description="Files under templates/ that go along."
     )

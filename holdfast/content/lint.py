@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from html.parser import HTMLParser
@@ -12,7 +13,7 @@ from holdfast.audience.people import Person
 from holdfast.audience.rules import Rule
 from holdfast.campaign.models import Campaign, Post
 from holdfast.content.analysis import Analysis, analyse
-from holdfast.content.library import ATTACHED_BYTES, Library, suffixes
+from holdfast.content.library import ATTACHED_BYTES, Library, RenderedContent, suffixes
 from holdfast.content.message import SAMPLE_LINKS, content_of, occasion_of
 from holdfast.content.samples import REGULAR, SAMPLE_PEOPLE
 from holdfast.content.scope import Occasion, PostScope, Scope
@@ -21,12 +22,17 @@ from holdfast.documents import Document
 from holdfast.errors import Problem, RenderError
 from holdfast.mistakes import Place, closest
 from holdfast.settings import Project
+from holdfast.surveys import SCALES
 
 # Why a channel's network would refuse the text of a post, in words; None: it fits.
 PostCheck = Callable[[str], str | None]
 
 _NO_WAY_TO_CONFIRM = ("it asks for a confirmation and has no links.confirm", "it in the body")
 _NOTHING_TO_CONFIRM = ("links.confirm where nothing is confirmed", "a campaign whose purpose is confirmation")
+_NO_WAY_TO_ANSWER = ("it asks a survey and has no links.survey", "it in the body")
+_NOTHING_TO_ANSWER = ("links.survey where nothing is asked", "`survey: nps` or `survey: csat` in the step")
+
+_CHOSEN = re.compile(r"\?answer=([^\s\"'<>&]*)")
 
 _VOID = frozenset({"area", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"})
 
@@ -238,11 +244,29 @@ def _sample_problems(
         asks = occasion.campaign.purpose == "confirmation"
         if asks is not (SAMPLE_LINKS.confirm in rendered.plain):
             problems[_whole(name, *(_NO_WAY_TO_CONFIRM if asks else _NOTHING_TO_CONFIRM))] = None
+        problems |= dict.fromkeys(_survey_problems(name, occasion, rendered))
         if kind == "email" and not rendered.subject:
             problems[
                 _whole(name, "an email whose subject is empty for some customers", "text for everyone")
             ] = None
     return list(problems)
+
+
+def _survey_problems(name: str, occasion: Occasion, rendered: RenderedContent) -> Iterator[Problem]:
+    skeleton, link = rendered.skeleton, SAMPLE_LINKS.survey
+    if (occasion.survey is not None) is not (link in rendered.plain):
+        yield _whole(name, *(_NO_WAY_TO_ANSWER if occasion.survey else _NOTHING_TO_ANSWER))
+    elif occasion.survey is not None:
+        scale = SCALES[occasion.survey]
+        behind = [
+            *zip(skeleton.html_holes, skeleton.html[1:], strict=True),
+            *zip(skeleton.text_holes, skeleton.text[1:], strict=True),
+        ]
+        chosen = (_CHOSEN.match(text) for hole, text in behind if rendered.plain[hole] == link)
+        for answer in dict.fromkeys(found[1] for found in chosen if found):
+            if answer not in map(str, scale):
+                what = f"links.survey with ?answer={answer}, which {occasion.survey} does not take"
+                yield _whole(name, what, f"an answer from {scale[0]} to {scale[-1]}")
 
 
 def _tag_problems(library: Library, name: str, source: str) -> list[Problem]:

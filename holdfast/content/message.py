@@ -12,6 +12,7 @@ from holdfast.channel import Message
 from holdfast.content.library import Library
 from holdfast.content.scope import CampaignScope, Links, Occasion, StepScope
 from holdfast.settings import Brand
+from holdfast.surveys import Survey
 from holdfast.tokens import Signer
 
 # Who opens an old letter still finds the shop, but a link is no key for ever to what it says of a customer.
@@ -21,9 +22,11 @@ _PREFERENCES_FOR = timedelta(days=180)
 _INVITED_FOR = timedelta(days=30)
 # Who does not confirm within this time has not.
 _CONFIRMED_WITHIN = timedelta(days=7)
+# An answer that is later than this is about something else.
+_SURVEYED_FOR = timedelta(days=90)
 
 # What `preview` and `validate` put in the place of signed links.
-SAMPLE_LINKS = Links(*(f"https://example.invalid/{page}/sample" for page in "upty"))
+SAMPLE_LINKS = Links(*(f"https://example.invalid/{page}/sample" for page in "uptys"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ def content_of(campaign: Campaign, step: Step, variant: str | None) -> Content:
             StepScope(step.id),
             variant,
             (chosen and chosen.coupon) or step.coupon,
+            step.survey,
         ),
         tuple(step.attach),
         (campaign.campaign, f"{campaign.campaign}/{step.id}"),
@@ -80,7 +84,7 @@ class Composer:
     def compose(self, message_id: int, kind: str, to: str, content: Content, person: Person) -> Message:
         """The message for one customer at one address. Raises RenderError."""
         asks = content.occasion.campaign.purpose == "confirmation"
-        links = self._links(message_id, address_key(kind, to) if asks else None)
+        links = self._links(message_id, address_key(kind, to) if asks else None, content.occasion.survey)
         is_email = kind == "email"
         token = self.signer.sign("track", message_id, self.today + _TRACKED_FOR) if is_email else ""
         rendered = self.library.render(content.template, kind, person, content.occasion, links, token)
@@ -100,8 +104,9 @@ class Composer:
             attachments=self.library.attachments(content.attach) if content.attach else (),
         )
 
-    def _links(self, message_id: int, confirms: str | None) -> Links:
-        """The links of a message; of one that asks to confirm an address, `confirms`, that one too."""
+    def _links(self, message_id: int, confirms: str | None, survey: Survey | None) -> Links:
+        """The links of a message; of one that asks to confirm an address, `confirms`, or a survey, that one
+        too."""
         base = self.brand.public_url.rstrip("/")
         invited = self.invitation and self.signer.sign_invitation(message_id, self.today + _INVITED_FOR)
         return Links(
@@ -110,10 +115,14 @@ class Composer:
             f"{base}/p/{self.signer.sign('preferences', message_id, self.today + _PREFERENCES_FOR)}",
             f"{self.invitation}{invited}" if invited else None,
             "" if confirms is None else f"{base}/y/{self._confirmation(message_id, confirms)}",
+            "" if survey is None else f"{base}/s/{survey}/{self._surveyed(survey, message_id)}",
         )
 
     def _confirmation(self, message_id: int, address: str) -> str:
         return self.signer.sign_confirmation(message_id, address, self.today + _CONFIRMED_WITHIN)
+
+    def _surveyed(self, survey: Survey, message_id: int) -> str:
+        return self.signer.sign(survey, message_id, self.today + _SURVEYED_FOR)
 
 
 def _unsubscribe_headers(links: Links) -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypedDict, get_type_hints
 from markupsafe import Markup
 
 from holdfast.audience.people import Attributes, Customer, History, Line, Money, Order, Product
+from holdfast.surveys import Survey
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +45,16 @@ class Links:
     """Addresses of the customer's own pages, signed for one message.
 
     `telegram` begins a chat with the project's bot, as this customer; None where no channel names its bot.
-    `confirm` asks for the consent that waits; empty but in letters whose purpose is confirmation.
+    `confirm` asks for the consent that waits; empty but in letters whose purpose is confirmation. `survey` is
+    the page of the step's survey, and with `?answer=9` behind it that answer is chosen there; empty where the
+    step asks nothing.
     """
 
     unsubscribe: str
     preferences: str
     telegram: str | None = None
     confirm: str = ""
+    survey: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,7 @@ class Scope(PostScope):
 
 
 # Names the design has and this version does not: lint says so, instead of "unknown".
-LATER = frozenset({"loyalty", "tone", "links.survey", "links.referral", "links.view_online"})
+LATER = frozenset({"loyalty", "tone", "links.referral", "links.view_online"})
 
 # Plain attribute access is safe on these: they hold data and have no methods that do anything.
 VISIBLE_TYPES: frozenset[type] = frozenset(
@@ -130,6 +134,7 @@ class Occasion:
     step: StepScope
     variant: str | None = None
     coupon: str | None = None
+    survey: Survey | None = None
 
 
 @lru_cache(maxsize=64)

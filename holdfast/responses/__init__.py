@@ -1,5 +1,6 @@
 """What customers answer: collected, matched with messages, and what it changes."""
 
+from holdfast.responses.answering import Answer, answer, comment
 from holdfast.responses.collecting import Collected, Stopped, collect, newly_came_back
 from holdfast.responses.confirming import Asked, asked, confirm
 from holdfast.responses.matching import apply
@@ -8,15 +9,18 @@ from holdfast.store.failures import CameBack
 from holdfast.store.responses import Applied
 
 __all__ = [
+    "Answer",
     "Applied",
     "Asked",
     "CameBack",
     "Collected",
     "Contact",
     "Stopped",
+    "answer",
     "apply",
     "asked",
     "collect",
+    "comment",
     "confirm",
     "contact_of",
     "newly_came_back",

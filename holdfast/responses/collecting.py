@@ -18,6 +18,7 @@ from holdfast.channel import Announcer, Poller, Publisher, Receiver, ResponseKin
 from holdfast.delivery import Workspace, settle
 from holdfast.delivery.guard import check_rates
 from holdfast.errors import ChannelError, RunStopped, SettingsError
+from holdfast.responses.answering import answer_in
 from holdfast.responses.matching import answers_of
 from holdfast.store import conversions, failures, inbox, post_numbers, responses, runs
 from holdfast.store.cursors import read_cursor, write_cursor
@@ -267,9 +268,11 @@ def _asked(question: Callable[[], _Answer]) -> _Answer:
 
 
 def _own_answer(letter: Letter) -> Given:
-    """What our own link or pixel wrote down. Raises ValueError where it is not of that form."""
+    """What our own link, pixel or page wrote down. Raises ValueError where it is not of that form."""
     try:
         said: dict[str, Any] = json.loads(letter.body)
+        if said["kind"] == ResponseKind.ANSWERED.value:
+            return _own_survey(letter, said)
         return Given(
             channel="",
             event_id=str(said["event"]),
@@ -283,3 +286,19 @@ def _own_answer(letter: Letter) -> Given:
         )
     except (ValueError, TypeError, KeyError, OverflowError):
         raise ValueError("not what one of our own links writes down") from None
+
+
+def _own_survey(letter: Letter, said: dict[str, Any]) -> Given:
+    given = answer_in(said)
+    return Given(
+        channel="",
+        event_id=str(said["event"]),
+        kind=ResponseKind.ANSWERED,
+        occurred_at=from_microseconds(int(said["at"])),
+        received_at=letter.received_at,
+        message_id=int(said["message"]),
+        text=given.text,
+        survey=given.survey,
+        score=given.score,
+        inbox_id=letter.id,
+    )

@@ -101,6 +101,7 @@ class Pages:
         text = self._templates.get_template(f"{page}.html").render(
             words=wording.texts,
             kind_name=wording.kind,
+            number=wording.number,
             locale=wording.locale,
             direction=wording.direction,
             contact=contact,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from holdfast.content.formats import direction
+from holdfast.content.formats import direction, localised
 from holdfast.content.library import locale_chain
 from holdfast.errors import SettingsError
 
@@ -29,6 +29,10 @@ class Wording:
     @property
     def direction(self) -> Literal["ltr", "rtl"]:
         return direction(self.locale.replace("-", "_"))
+
+    def number(self, number: int) -> str:
+        """The number in the language's own digits."""
+        return localised(str(number), self.locale.replace("-", "_"))
 
     def kind(self, kind: str) -> str:
         """What messages of a channel's kind are called."""

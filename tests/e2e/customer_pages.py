@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from playwright.sync_api import Page, Route
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from holdfast.responses import contact_of
 from holdfast.store.database import Database
-from holdfast.tables import consents, metadata
+from holdfast.surveys import Survey
+from holdfast.tables import consents, inbox, metadata
 from holdfast.web import create_app
 from tests.integration.conftest import Bench, Clock, Shop, make_bench
 from tests.servers.web_server import serving
@@ -40,6 +42,11 @@ class Site:
         purpose: Any = {"u": "unsubscribe", "p": "preferences"}[page]
         return f"{self.url}/{page}/{self.bench.ws.signer.sign(purpose, self.messages[locale], until)}"
 
+    def survey(self, name: Survey, locale: str = "en", answer: str = "") -> str:
+        """The page of a survey, with an answer chosen beforehand."""
+        token = self.bench.ws.signer.sign(name, self.messages[locale])
+        return f"{self.url}/s/{name}/{token}" + (f"?answer={answer}" if answer else "")
+
     def letter(self, locale: str = "en", which: int = 0) -> str:
         """The link of the letter that asks a customer to confirm, in its last week."""
         letter = self.bench.messages(id=self.letters[locale][which])[0]
@@ -49,6 +56,14 @@ class Site:
 
     def granted(self, locale: str = "en") -> set[str]:
         return {*contact_of(self.bench.ws, self.messages[locale]).granted}
+
+    def answers(self) -> list[dict[str, Any]]:
+        """What was answered to surveys, as it is kept."""
+        with self.bench.ws.database.read() as connection:
+            letters = [
+                json.loads(body) for body in connection.scalars(select(inbox.c.body).order_by(inbox.c.id))
+            ]
+        return [letter for letter in letters if letter["kind"] == "answered"]
 
 
 @contextmanager
@@ -137,6 +152,14 @@ SIGHTS = {
     "preferences saved": Sight("preferences.html", _page("p"), {"shown": "email"}),
     "confirm": Sight("confirm.html", lambda site, locale: site.letter(locale)),
     "confirmed": Sight("confirmed.html", lambda site, locale: site.letter(locale, 1), {}),
+    "survey": Sight("survey.html", lambda site, locale: site.survey("nps", locale)),
+    "survey, chosen": Sight("survey.html", lambda site, locale: site.survey("csat", locale, "4")),
+    "survey, nothing chosen": Sight(
+        "survey.html", lambda site, locale: site.survey("nps", locale), {"comment": "Tea"}
+    ),
+    "survey answered": Sight(
+        "survey.html", lambda site, locale: site.survey("nps", locale), {"answer": "9", "comment": "Tea"}
+    ),
     "forged": Sight("notice.html", lambda site, locale: f"{site.url}/u/forged"),
     "too old": Sight("notice.html", lambda site, locale: site.link("u", locale, date(2026, 1, 1))),
 }

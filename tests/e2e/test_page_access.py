@@ -111,7 +111,7 @@ STOPS = """() => {
     const all = [...document.querySelectorAll(
         'a[href], button, input:not([type=hidden]), select, textarea, summary')];
     const stop = e => all.find(o => o.name === e.name && o.checked) ?? all.find(o => o.name === e.name);
-    return all.filter(e => e.type !== 'radio' || stop(e) === e);
+    return all.filter(e => e.checkVisibility()).filter(e => e.type !== 'radio' || stop(e) === e);
 }"""
 FOCUS = f"""() => {{
     const seen = e => getComputedStyle(e).outlineStyle !== 'none'

@@ -82,3 +82,29 @@ def test_a_page_runs_the_languages_way(site: Site, page: Page, locale: str) -> N
     box = page.get_by_role("checkbox").first.bounding_box()
     assert box is not None
     assert (box["x"] > PHONE["width"] / 2) is (locale in RIGHT_TO_LEFT)
+
+
+def test_a_survey_is_answered_and_the_answer_changed_by_keyboard_alone(site: Site, page: Page) -> None:
+    page.goto(site.survey("nps", answer="9"))
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowLeft")
+    assert page.get_by_role("radio", name="8", exact=True).is_checked()
+    assert page.get_by_role("radio", name="10 Extremely likely", exact=True).count() == 1
+    page.keyboard.press("Tab")
+    page.keyboard.type("Good tea.")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.get_by_role("status").wait_for()
+    assert page.get_by_text("Your answer: 8 of 10").is_visible()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowRight")
+    page.get_by_role("button", name="Send").click()
+    assert page.get_by_text("Your answer: 9 of 10").is_visible()
+    page.get_by_text("Change your answer").click()
+    assert (
+        page.get_by_role("textbox", name="What is the main reason for your answer?").input_value()
+        == "Good tea."
+    )
+    assert [each["score"] for each in site.answers()] == [8, 9]

@@ -110,8 +110,8 @@ SCOPE = "one of brand, campaign, coupon, customer, history, links, message, step
             "templates/t.sms.txt:1:4: loyalty is not supported yet\n    {{ loyalty.points }}\n       ^",
         ),
         (
-            "{{ links.survey }}",
-            "templates/t.sms.txt:1:4: links.survey is not supported yet\n    {{ links.survey }}\n       ^",
+            "{{ links.referral }}",
+            "templates/t.sms.txt:1:4: links.referral is not supported yet\n    {{ links.referral }}\n       ^",
         ),
         (
             "a\n {% if x %}",

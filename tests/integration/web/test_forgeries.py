@@ -25,7 +25,7 @@ from tests.integration.conftest import SECRET, Clock
 from tests.integration.web.conftest import MakeWeb, Web, on_sqlite
 from tests.servers.web_server import Stage
 
-WEBHOOKS, LINKS = 20, 20  # of each provider; to each page
+WEBHOOKS, LINKS = 20, 40  # of each provider; to each page
 SEED = 20_260_603
 # What a header may hold; the client sends nothing else.
 SENDABLE = re.compile(r"(?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?")
