@@ -22,6 +22,13 @@ def full_scans(connection: Connection, statement: Select[Any], table: str) -> li
     ]
 
 
+def described(connection: Connection, statement: Select[Any]) -> str:
+    """The plan as the database tells it, with the names of the indexes that it uses."""
+    query = statement.compile(connection, compile_kwargs={"literal_binds": True})
+    how = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN"
+    return "\n".join(str(row) for row in connection.exec_driver_sql(f"{how} {query}"))
+
+
 def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield node
     for inner in node.get("Plans", []):

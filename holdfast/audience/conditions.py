@@ -94,6 +94,8 @@ Scalar = Annotated[
     WithJsonSchema({"type": ["string", "number", "boolean"]}),
 ]
 Count = Annotated[int, Field(strict=True, ge=0, le=1_000_000_000)]
+NpsScore = Annotated[int, Field(strict=True, ge=0, le=10)]
+CsatScore = Annotated[int, Field(strict=True, ge=1, le=5)]
 Amount = Annotated[
     Decimal,
     BeforeValidator(_amount),
@@ -265,6 +267,36 @@ class EventCondition(_Condition):
     name: Part
     count: CountComparison = CountComparison.model_validate({"gte": 1})
     within: Duration | None = Field(None, description="Only events of this long before the as-of time.")
+
+
+class SurveyAnswer(_Comparison):
+    """Comparisons of the latest answer to a survey. Nobody without one matches, but by `ne`."""
+
+    shorthand: ClassVar[str | None] = "eq"
+
+    within: Duration | None = Field(None, description="Only answers of this long before the as-of time.")
+
+
+class NpsAnswer(SurveyAnswer):
+    """The latest answer from 0 to 10, whether they would recommend the brand."""
+
+    eq: NpsScore | None = None
+    ne: NpsScore | None = None
+    gt: NpsScore | None = None
+    gte: NpsScore | None = None
+    lt: NpsScore | None = None
+    lte: NpsScore | None = None
+
+
+class CsatAnswer(SurveyAnswer):
+    """The latest answer from 1 to 5, how satisfied they are."""
+
+    eq: CsatScore | None = None
+    ne: CsatScore | None = None
+    gt: CsatScore | None = None
+    gte: CsatScore | None = None
+    lt: CsatScore | None = None
+    lte: CsatScore | None = None
 
 
 class ConsentCondition(_Condition):

@@ -23,6 +23,8 @@ _SUBJECTS = {
     "orders.category": "bought from category",
     "orders.sku": "bought product",
     "lifecycle": "lifecycle stage",
+    "nps": "latest NPS answer",
+    "csat": "latest CSAT answer",
     "customer_id": "customer id",
     "first_name": "first name",
     "last_name": "last name",

@@ -18,7 +18,9 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 from holdfast.audience.conditions import (
     AttributeComparison,
     ConsentCondition,
+    CsatAnswer,
     EventCondition,
+    NpsAnswer,
     OrderContent,
     OrderCount,
     OrderMoment,
@@ -66,6 +68,8 @@ class Rule(BaseModel):
     orders_sku: OrderContent | None = Field(None, alias="orders.sku")
     lifecycle: StageComparison | None = None
     event: EventCondition | None = None
+    nps: NpsAnswer | None = None
+    csat: CsatAnswer | None = None
     consent: ConsentCondition | None = None
     reachable: Word | None = Field(None, description="A kind of channel: has an address, not suppressed.")
     open_complaint: bool | None = Field(None, strict=True, description="Whether they have an open case.")

@@ -35,8 +35,6 @@ RULE = {
     "loyalty": "tiers and points",
     "loyalty.tier": "tiers and points",
     "loyalty.points": "tiers and points",
-    "nps": "answers to surveys",
-    "csat": "answers to surveys",
     "churn_risk": "predictions",
     "clv": "predictions",
     "birthday": "birthdays and anniversaries",

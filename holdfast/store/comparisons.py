@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Exists, FromClause, Select, and_, case, false, func, not_, true
 
-from holdfast.audience.conditions import CountComparison, TextComparison
+from holdfast.audience.conditions import CountComparison, SurveyAnswer, TextComparison
 from holdfast.store.attributes import position_of
 
 OPERATORS: dict[str, Any] = {
@@ -34,7 +34,7 @@ def negated(condition: ColumnElement[bool]) -> ColumnElement[bool]:
     return case((condition, false()), else_=true())
 
 
-def compare(value: ColumnElement[Any], comparison: CountComparison) -> ColumnElement[bool]:
+def compare(value: ColumnElement[Any], comparison: CountComparison | SurveyAnswer) -> ColumnElement[bool]:
     """The number compares so; all comparisons hold."""
     return and_(*(OPERATORS[name](value, operand) for name, operand in comparison.comparisons))
 

@@ -14,13 +14,16 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     FromClause,
+    TextClause,
     and_,
     exists,
+    false,
     func,
     literal,
     not_,
     or_,
     select,
+    true,
 )
 
 from holdfast.audience.arms import P, coefficients, threshold
@@ -34,6 +37,7 @@ from holdfast.audience.conditions import (
     OrderValue,
     Sample,
     StageComparison,
+    SurveyAnswer,
     TextComparison,
 )
 from holdfast.audience.rules import Rule, inner, walk
@@ -47,6 +51,7 @@ from holdfast.store.attributes import (
 from holdfast.store.comparisons import (
     OPERATORS,
     at_least,
+    compare,
     compare_count,
     compare_text,
     compare_text_by,
@@ -64,12 +69,14 @@ from holdfast.store.order_conditions import (
 )
 from holdfast.store.rule_context import RuleContext
 from holdfast.tables import (
+    SAID,
     addresses,
     cases,
     customers,
     events,
     order_lines,
     profiles,
+    responses,
     suppressions,
 )
 
@@ -142,6 +149,8 @@ def _condition(rule: Rule, context: RuleContext) -> ColumnElement[bool]:
             return in_stages(comparison, context)
         case _, EventCondition() as event:
             return _event(event, context)
+        case survey, SurveyAnswer() as answer:
+            return _answered(survey, answer, context)
         case _, ConsentCondition(kind=kind, pending=True):
             return waits_for_letter(customers.c.id, kind, context.as_of)
         case _, ConsentCondition(kind=kind, purpose=purpose):
@@ -220,6 +229,28 @@ def _complains(context: RuleContext) -> ColumnElement[bool]:
         .where(cases.c.customer_id == customers.c.id, cases.c.opened_at <= context.now, then_open)
         .correlate(customers)
     )
+
+
+def _answered(survey: str, answer: SurveyAnswer, context: RuleContext) -> ColumnElement[bool]:
+    conditions: list[ColumnElement[bool] | TextClause] = [
+        responses.c.customer_id == customers.c.id,
+        responses.c.kind == "answered",
+        SAID,  # which is how SQLite knows its index
+        responses.c.survey == survey,
+        responses.c.occurred_at <= context.now,
+    ]
+    if answer.within is not None:
+        conditions.append(responses.c.occurred_at > context.ago(answer.within))
+    latest = (
+        select(compare(responses.c.score, answer))
+        .where(*conditions)
+        .order_by(responses.c.occurred_at.desc(), responses.c.id.desc())
+        .limit(1)
+        .correlate(customers)
+        .scalar_subquery()
+    )
+    of_none = all(name == "ne" for name, _ in answer.comparisons)
+    return func.coalesce(latest, true() if of_none else false())
 
 
 def _reachable(kind: str, context: RuleContext) -> ColumnElement[bool]:

@@ -25,6 +25,7 @@ from holdfast.tables import (
     orders,
     profile_months,
     profiles,
+    responses,
     suppressions,
 )
 
@@ -46,7 +47,8 @@ CATEGORIES = ["shoes", "Shoes", "bücher", "a'b"]
 SKUS = ["A-1", "A-2", "ß"]
 EVENTS = ["viewed", "Viewed", "cart'add"]
 KINDS = ["email", "sms"]
-FACTS = (customers, suppressions, addresses, consents, events, orders, order_lines)
+SCORES = {"nps": [0, 6, 7, 10], "csat": [1, 3, 5]}
+FACTS = (customers, suppressions, addresses, consents, events, orders, order_lines, responses)
 DAYS = [0, 1, 29, 30, 31, 89, 90, 91, 180, 181, 200, 230, 290, 380, 381, 700]
 
 
@@ -69,6 +71,7 @@ class Person:
     orders: list[Order] = field(default_factory=list)
     events: list[tuple[str, datetime]] = field(default_factory=list)
     consents: list[tuple[str, str, bool, datetime]] = field(default_factory=list)
+    answers: list[tuple[str, int, datetime]] = field(default_factory=list)
     addresses: dict[str, str] = field(default_factory=dict)
     cases: list[tuple[datetime, datetime | None]] = field(default_factory=list)
 
@@ -120,6 +123,9 @@ def populate(seed: int, size: int = 60) -> Population:
             (kind, dice.choice(["marketing", "transactional"]), dice.random() < 0.6, moment())
             for kind in some(KINDS, 5)
         ]
+        person.answers = [
+            (survey, dice.choice(SCORES[survey]), moment()) for survey in some(sorted(SCORES), 5)
+        ]
         person.addresses = {kind: f"key-{dice.randint(1, 30)}" for kind in some(KINDS, 2)}
         ends = [(min(ends), max(ends)) for ends in ((moment(), moment()) for _ in range(dice.randint(0, 2)))]
         person.cases = [*ends, *([(moment(), None)] if dice.random() < 0.3 else [])]
@@ -131,6 +137,7 @@ def populate(seed: int, size: int = 60) -> Population:
 def store(connection: Connection, population: Population) -> None:
     """Replaces what the database holds by this population, rollup included."""
     tables = (
+        responses,
         order_lines,
         orders,
         events,
@@ -205,6 +212,23 @@ def store(connection: Connection, population: Population) -> None:
             mine | {"channel": "sms", "reason": "reply", "opened_at": opened_at, "closed_at": closed_at}
             for opened_at, closed_at in person.cases
         ]
+        for survey, score, at in person.answers:
+            number = len(rows[responses]) + 1
+            answer = {"kind": "answered", "survey": survey, "score": score}
+            # What else they said is no answer.
+            replied = {"kind": "replied", "survey": None, "score": None}
+            rows[responses] += [
+                mine
+                | said
+                | {
+                    "id": 2 * number + more,
+                    "event_id": f"a-{number}-{more}",
+                    "channel": "",
+                    "occurred_at": at,
+                }
+                | {"received_at": at}
+                for more, said in enumerate((answer, replied))
+            ]
         for kind, key in person.addresses.items():
             rows[addresses].append(mine | {"kind": kind, "address": key, "address_key": key})
     rows[suppressions] = [
@@ -243,6 +267,8 @@ class Oracle:
             return self._attribute(person.attributes.get(key.removeprefix("attributes.")), body)
         if key.startswith("orders."):
             return self._orders(key, body, person)
+        if key in SCORES:
+            return self._answered(key, body, person)
         if key in ("sample", "lifecycle", "event", "consent", "reachable", "open_complaint"):
             return bool(getattr(self, f"_{key}")(body, person))
         return self._text(self._field(key, person), body)
@@ -366,6 +392,18 @@ class Oracle:
             if (kind, for_) == (body["kind"], purpose) and at <= self.as_of
         ]
         return max(said)[2] if said else purpose == "transactional"
+
+    def _answered(self, survey: str, body: Any, person: Person) -> bool:
+        body = body if isinstance(body, dict) else {"eq": body}
+        comparisons = {name: operand for name, operand in body.items() if name != "within"}
+        said = [
+            (at, number, score)
+            for number, (of, score, at) in enumerate(person.answers)
+            if of == survey and at <= self.as_of and ("within" not in body or self._since(at, body["within"]))
+        ]
+        if not said:
+            return set(comparisons) == {"ne"}
+        return _compares(Decimal(max(said)[2]), comparisons)
 
     def _reachable(self, kind: str, person: Person) -> bool:
         if kind not in person.addresses:

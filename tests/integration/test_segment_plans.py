@@ -11,9 +11,9 @@ from holdfast.audience.rules import Rule
 from holdfast.store.database import Database
 from holdfast.store.profiles import refresh_profiles
 from holdfast.store.segments import RuleContext, audience_statement
-from holdfast.tables import orders, to_microseconds
+from holdfast.tables import orders, responses, to_microseconds
 from tests.integration.rule_oracle import LATE, SECRET, THRESHOLDS
-from tests.query_plans import full_scans
+from tests.query_plans import described, full_scans
 
 CONTEXT = RuleContext(LATE, THRESHOLDS, SECRET, {})
 
@@ -29,6 +29,14 @@ ORDERS = """
            'EUR', 'paid', :yes
     FROM numbers
 """
+# Every fourth customer answered, and everybody clicked ten times.
+RESPONSES = """
+    INSERT INTO responses (id, channel, event_id, kind, customer_id, occurred_at, received_at, survey, score)
+    SELECT id, '', external_id, CASE WHEN customer_id % 4 = 0 THEN 'answered' ELSE 'clicked' END, customer_id,
+           ordered_at, ordered_at, CASE WHEN customer_id % 4 = 0 THEN 'nps' END,
+           CASE WHEN customer_id % 4 = 0 THEN id % 11 END
+    FROM orders
+"""
 LINES = """
     INSERT INTO order_lines (order_id, sku, name, category, quantity, unit_price)
     SELECT id, 'A-1', 'A', CASE WHEN id % 4 = 0 THEN 'tea' ELSE 'soap' END, 1, 1000 FROM orders
@@ -40,7 +48,7 @@ def shop(database: Database) -> Database:
     """2,000 customers with ten orders each over 1,000 days, known to the planner."""
     given = {"now": to_microseconds(LATE), "apart": 1000 * 86_400_000_000 // 20_000, "yes": True}
     with database.write() as connection:
-        for statement in (CUSTOMERS, ORDERS, LINES):
+        for statement in (CUSTOMERS, ORDERS, LINES, RESPONSES):
             connection.execute(text(statement), given)
         refresh_profiles(connection)
         connection.execute(text("ANALYZE"))
@@ -73,6 +81,18 @@ def test_no_rule_with_a_window_reads_all_orders(shop: Database) -> None:
             statement = audience_statement(Rule.model_validate(rule), CONTEXT)
             assert full_scans(connection, statement, "orders") == [], rule
             assert 0 < len(connection.scalars(statement).all()) < 2000, rule
+
+
+def test_no_rule_about_answers_reads_all_responses(shop: Database) -> None:
+    low: dict[str, Any] = {"nps": {"lte": 6, "within": "365d"}}
+    everything = select(func.count()).select_from(responses).where(responses.c.survey == "nps")
+    with shop.read() as connection:
+        for rule in (low, {"not": low}, {"all": [{"country": "DE"}, {"nps": {"gte": 9}}]}):
+            statement = audience_statement(Rule.model_validate(rule), CONTEXT)
+            assert full_scans(connection, statement, "responses") == [], rule
+            assert "ix_responses_said" in described(connection, statement)
+            assert 0 < len(connection.scalars(statement).all()) < 2000, rule
+        assert len(full_scans(connection, everything, "responses")) == 1
 
 
 def test_a_statement_that_reads_all_orders_is_seen_to(shop: Database) -> None:

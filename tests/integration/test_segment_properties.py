@@ -115,6 +115,10 @@ leaves = st.one_of(
             {"kind": kinds}, optional={"purpose": st.sampled_from(["marketing", "transactional"])}
         ),
     ),
+    *(
+        keyed(survey, answers | windowed(bounds(answers)))
+        for survey, answers in ((name, st.sampled_from(scores)) for name, scores in oracle.SCORES.items())
+    ),
     keyed("reachable", kinds),
     keyed("open_complaint", st.booleans()),
     keyed(

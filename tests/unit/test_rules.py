@@ -45,6 +45,9 @@ EXAMPLES: list[tuple[dict[str, Any], str]] = [
         {"event": {"name": "viewed", "count": {"gte": 3}, "within": "30d"}},
         "number of events 'viewed' is at least 3 within 30d",
     ),
+    ({"nps": 10}, "latest NPS answer is 10"),
+    ({"nps": {"lte": 6, "within": "90d"}}, "latest NPS answer is at most 6 within 90d"),
+    ({"csat": {"gt": 3, "ne": 5}}, "latest CSAT answer is not 5 and is more than 3"),
     ({"consent": "email"}, "permits marketing by email"),
     ({"consent": {"kind": "sms", "purpose": "transactional"}}, "permits transactional by sms"),
     ({"consent": {"kind": "email", "pending": True}}, "is yet to be asked to confirm marketing by email"),
@@ -159,6 +162,13 @@ REFUSED = [
         "1:21: `consent`: only a yes to marketing waits to be confirmed;"
         " expected no `purpose` beside `pending`",
     ),
+    ("{nps: {lte: 11}}", "1:23: `lte` is 11; expected at most 10"),
+    (
+        "{nps: {within: 90d}}",
+        "1:17: `nps`: nothing to compare with; expected one of eq, ne, gt, gte, lt, lte",
+    ),
+    ("{csat: 0}", "1:18: `csat` is 0; expected at least 1"),
+    ("{csat: {eq: true}}", "1:23: `eq` is true; expected a whole number"),
     ("{sample: 10}", "1:20: `sample` is not a share; expected a percentage from 0% to 100%, like 10%"),
 ]
 
