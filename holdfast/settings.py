@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
+from urllib.parse import quote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
@@ -279,6 +280,21 @@ class Web(_Part):
     track_opens: bool = Field(True, description="Put an open pixel at the end of email.")
 
 
+class Referrals(_Part):
+    """Where customers' invitations lead. Absent: there are none."""
+
+    url: WebAddress = Field(description="The shop's page for those whom a customer recommends it to.")
+    parameter: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$")] = Field(
+        "ref", description="What the invitation's code is called in the page's address."
+    )
+
+    def address(self, code: str) -> str:
+        """The shop's page for who comes by this invitation."""
+        parts = urlsplit(self.url)
+        query = f"{parts.query}&" if parts.query else ""
+        return parts._replace(query=f"{query}{self.parameter}={quote(code)}").geturl()
+
+
 class Schedules(_Part):
     """When the flows run that belong to no campaign, in the business's zone."""
 
@@ -369,6 +385,9 @@ class ProjectFile(_Part):
     dispatch: Dispatch = Dispatch()
     runner: Runner = Runner.model_validate({})
     web: Web = Web.model_validate({})
+    referrals: Referrals | None = Field(
+        None, description="Invitations that customers pass on. Absent: there are none."
+    )
     schedules: Schedules = Schedules.model_validate({})
     sources: dict[Name, SyncSource] = Field(
         default_factory=dict, description="Where customers and what they did are synced from, in this order."
@@ -386,7 +405,6 @@ Purpose = Literal["marketing", "transactional"]
 LATER = {
     "loyalty": "tiers and points",
     "surveys": "questions to customers",
-    "referrals": "rewards for recommending",
 }
 """Keys of the design that this version does not act on, and what they will be for."""
 

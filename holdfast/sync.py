@@ -196,6 +196,7 @@ class _Part:
             rejects=folder / rejects,
             progress=partial(self.progress, self.name) if self.progress else None,
             along=along,
+            signer=self.ws.signer,
         )
 
     def _cursor(self, file: str = "") -> str:

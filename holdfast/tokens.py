@@ -20,7 +20,7 @@ from holdfast.errors import HoldfastError
 from holdfast.surveys import Survey
 
 # Of a survey its name: an answer to one is none to another.
-Purpose = Literal["unsubscribe", "preferences", "message", "track", "post", Survey]
+Purpose = Literal["unsubscribe", "preferences", "message", "track", "post", "referral", Survey]
 
 _FIRST_DAY = date(1970, 1, 1).toordinal()
 # What the address of a link is signed for; no token of a message has it.

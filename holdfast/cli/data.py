@@ -85,6 +85,7 @@ def _import(session: Session, kind: Kind, file: Path, rejects: Path | None, as_j
             now=datetime.now(UTC),
             rejects=rejects,
             progress=partial(progress, kind),
+            signer=session.signer,
         )
     if as_json:
         print_json(_facts(report))

@@ -115,12 +115,15 @@ def _campaign_facts(found: CampaignReport) -> dict[str, Any]:
 def _kpi_facts(sheet: KpiSheet) -> dict[str, Any]:
     from holdfast.report.kpis import KPIS
 
+    referral = sheet.referral
     return asdict(sheet) | {
+        "referral": asdict(referral)
+        | {"conversion": referral.conversion, "coefficient": referral.coefficient},
         "months": [
             {"month": f"{each.month // 12}-{each.month % 12 + 1:02}"}
             | {kpi.key: _rate_facts(kpi.of(each)) for kpis in KPIS.values() for kpi in kpis}
             for each in sheet.months
-        ]
+        ],
     }
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from holdfast.delivery import Workspace
     from holdfast.settings import Project
     from holdfast.store.database import Database
+    from holdfast.tokens import Signer
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Output = Annotated[
@@ -59,6 +60,14 @@ class Session:
         from holdfast.settings import project_secret
 
         return project_secret(self.project, self.read_block)
+
+    @cached_property
+    def signer(self) -> Signer:
+        """What believes the project's own links and codes. Raises SettingsError."""
+        from holdfast.settings import link_secrets
+        from holdfast.tokens import Signer
+
+        return Signer(*link_secrets(self.project, self.read_block))
 
     @property
     def root(self) -> Path:

@@ -26,7 +26,7 @@ _CONFIRMED_WITHIN = timedelta(days=7)
 _SURVEYED_FOR = timedelta(days=90)
 
 # What `preview` and `validate` put in the place of signed links.
-SAMPLE_LINKS = Links(*(f"https://example.invalid/{page}/sample" for page in "uptys"))
+SAMPLE_LINKS = Links(*(f"https://example.invalid/{page}/sample" for page in "uptysr"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,8 @@ def post_text(library: Library, campaign: Campaign, post: Post, kind: str) -> st
 class Composer:
     """Composes the messages of a project that go out `today`. Safe to share between threads.
 
-    `invitation` is how the address begins that invites to Telegram; empty: there is none.
+    `invitation` is how the address begins that invites to Telegram; empty: there is none. `refers`: there
+    are invitations for friends.
     """
 
     library: Library
@@ -80,6 +81,7 @@ class Composer:
     brand: Brand
     today: date
     invitation: str = ""
+    refers: bool = False
 
     def compose(self, message_id: int, kind: str, to: str, content: Content, person: Person) -> Message:
         """The message for one customer at one address. Raises RenderError."""
@@ -116,6 +118,8 @@ class Composer:
             f"{self.invitation}{invited}" if invited else None,
             "" if confirms is None else f"{base}/y/{self._confirmation(message_id, confirms)}",
             "" if survey is None else f"{base}/s/{survey}/{self._surveyed(survey, message_id)}",
+            # A friend may come whenever they like.
+            f"{base}/r/{self.signer.sign('referral', message_id)}" if self.refers else None,
         )
 
     def _confirmation(self, message_id: int, address: str) -> str:

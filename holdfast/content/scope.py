@@ -47,7 +47,8 @@ class Links:
     `telegram` begins a chat with the project's bot, as this customer; None where no channel names its bot.
     `confirm` asks for the consent that waits; empty but in letters whose purpose is confirmation. `survey` is
     the page of the step's survey, and with `?answer=9` behind it that answer is chosen there; empty where the
-    step asks nothing.
+    step asks nothing. `referral` is for friends, to whom it recommends the shop; None where holdfast.yaml
+    does not say where to.
     """
 
     unsubscribe: str
@@ -55,6 +56,7 @@ class Links:
     telegram: str | None = None
     confirm: str = ""
     survey: str = ""
+    referral: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ class Scope(PostScope):
 
 
 # Names the design has and this version does not: lint says so, instead of "unknown".
-LATER = frozenset({"loyalty", "tone", "links.referral", "links.view_online"})
+LATER = frozenset({"loyalty", "tone", "links.view_online"})
 
 # Plain attribute access is safe on these: they hold data and have no methods that do anything.
 VISIBLE_TYPES: frozenset[type] = frozenset(

@@ -210,7 +210,8 @@ class _Chunk:
     def _render(self, leased: Sequence[Leased]) -> list[_Rendered]:
         people = self._load(leased)
         today, brand = self.clock().date(), self.ws.project.brand
-        composer = Composer(self.ws.library, self.ws.signer, brand, today, self.ws.invitation)
+        refers = self.ws.project.referrals is not None
+        composer = Composer(self.ws.library, self.ws.signer, brand, today, self.ws.invitation, refers)
         contents = {
             way: content_of(self.campaign, step, way[1])
             for way in {(row.step, row.variant) for row in leased}

@@ -52,7 +52,8 @@ def send_test(ws: Workspace, choice: Choice, to: str, person: Person, now: datet
         because = why_suppressed(connection, route.kind, address_key(route.kind, to))
     if because is not None:
         raise RunError(f"nothing goes to this address: it has {because}", hint="send the test to another one")
-    composer = Composer(ws.library, ws.signer, ws.project.brand, now.date(), ws.invitation)
+    refers = ws.project.referrals is not None
+    composer = Composer(ws.library, ws.signer, ws.project.brand, now.date(), ws.invitation, refers)
     message = _marked(composer.compose(_NO_MESSAGE, route.kind, to, choice.content, person), route.kind)
     channel, pace = ws.channel(route.channel), pace_of(ws, choice.campaign, route.channel)
     pace.take(1)

@@ -1,4 +1,5 @@
-"""What the numbers mean: rates with intervals, effects, retention, revenue, engagement, answers to surveys.
+"""What the numbers mean: rates with intervals, effects, retention, revenue, engagement, answers to surveys,
+referral.
 
 Pure: functions and frozen dataclasses over counts and sums, which `holdfast.store.aggregates` takes from the
 database. A rate is a fraction and knows its denominator; what has none is None, never 0. Definitions with

@@ -13,10 +13,11 @@ from holdfast.delivery.workspace import Workspace
 from holdfast.errors import RunError
 from holdfast.metrics.engagement import Funnel, PostEngagement
 from holdfast.metrics.rates import Rate
+from holdfast.metrics.referral import Referral
 from holdfast.metrics.revenue import clv
 from holdfast.report.formats import count, money, month_name, percent
 from holdfast.report.plots import Curve
-from holdfast.store import aggregates
+from holdfast.store import aggregates, referrals
 from holdfast.store.aggregates import KpiSums
 
 MONTHS_BEFORE = 12
@@ -161,7 +162,8 @@ class KpiSheet:
     """A month's KPIs, with the twelve months before it; `months` ends with the sheet's own.
 
     Months are in the zone of `as_of`, the business's. `engagement` is of messages sent in the month, `posts`
-    of posts published in it, by channel. `complete`: the month was over at `as_of`.
+    of posts published in it, by channel; `referral` is of what came of invitations in it. `complete`: the
+    month was over at `as_of`.
     """
 
     brand: str
@@ -171,6 +173,7 @@ class KpiSheet:
     months: Sequence[MonthKpis]
     engagement: Mapping[str, Funnel]
     posts: Mapping[str, PostEngagement]
+    referral: Referral
 
     @property
     def month(self) -> MonthKpis:
@@ -214,8 +217,18 @@ def kpi_sheet(ws: Workspace, month: int, now: datetime) -> KpiSheet:
         ]
         engagement = aggregates.engagement(connection, since, until)
         posts = aggregates.post_engagement(connection, since, until)
-    as_of = now.astimezone(ZoneInfo(business.timezone))
-    return KpiSheet(ws.project.brand.name, business.currency, as_of, until <= now, months, engagement, posts)
+        customers = months[-1].sums.retention.active_at_end
+        referral = referrals.results(connection, since, until, customers)
+    return KpiSheet(
+        brand=ws.project.brand.name,
+        currency=business.currency,
+        as_of=now.astimezone(ZoneInfo(business.timezone)),
+        complete=until <= now,
+        months=months,
+        engagement=engagement,
+        posts=posts,
+        referral=referral,
+    )
 
 
 def month_before(ws: Workspace, now: datetime) -> int:

@@ -267,6 +267,9 @@ def _asked(question: Callable[[], _Answer]) -> _Answer:
         raise ChannelError(f"the adapter failed ({type(error).__name__})") from None
 
 
+_OWN = {kind.value: kind for kind in (ResponseKind.CLICKED, ResponseKind.OPENED, ResponseKind.REFERRED)}
+
+
 def _own_answer(letter: Letter) -> Given:
     """What our own link, pixel or page wrote down. Raises ValueError where it is not of that form."""
     try:
@@ -276,7 +279,7 @@ def _own_answer(letter: Letter) -> Given:
         return Given(
             channel="",
             event_id=str(said["event"]),
-            kind={"clicked": ResponseKind.CLICKED, "opened": ResponseKind.OPENED}[said["kind"]],
+            kind=_OWN[said["kind"]],
             occurred_at=from_microseconds(int(said["at"])),
             received_at=letter.received_at,
             message_id=int(said["message"]),

@@ -44,6 +44,8 @@ inbox = Table(
 RESPONSE_KINDS = ("accepted", "deferred", *MESSAGE_RESPONSES, "resubscribed", "mentioned", "referred")
 SAID = text("kind IN ('replied', 'mentioned', 'answered', 'complained')")
 """Of responses: what customers said in words or points. SQLite uses its index where a query says so too."""
+_REFERRED = text("kind = 'referred'")
+_SAID = text("kind IN ('replied', 'mentioned', 'answered', 'complained')")
 
 CASE_REASONS = ("reply", "mention", "low_score", "spam_report", "by_hand")
 _OPEN = text("closed_at IS NULL")
@@ -117,6 +119,8 @@ responses = Table(
     # What a customer said in words or points.
     Index("ix_responses_said", "customer_id", "occurred_at", postgresql_where=SAID, sqlite_where=SAID),
     Index("ix_responses_of_case", "case_id", postgresql_where=_OF_CASE, sqlite_where=_OF_CASE),
+    # A month's looks at invitations, among all the clicks.
+    Index("ix_responses_referred", "occurred_at", postgresql_where=_REFERRED, sqlite_where=_REFERRED),
 )
 
 # Enrollments of either arm whose goal was met inside its window, counted from the enrollment.

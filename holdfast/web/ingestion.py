@@ -66,7 +66,16 @@ def routes(ws: Workspace, clock: Callable[[], datetime], access: Access) -> APIR
 
     def take(kind: Kind, body: bytes) -> Ingested:
         records = _records(body)
-        report = import_records(ws.database, ws.project, ws.secret, kind, records, now=clock(), source="api")
+        report = import_records(
+            ws.database,
+            ws.project,
+            ws.secret,
+            kind,
+            records,
+            now=clock(),
+            source="api",
+            signer=ws.signer,
+        )
         return Ingested(
             read=report.read,
             kept=report.kept,

@@ -1,4 +1,5 @@
-"""What stands in messages: tracked links, which lead on to where our templates point, and the open pixel."""
+"""What stands in messages: tracked links, which lead on to where our templates point, the open pixel, and
+invitations that customers pass on."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from holdfast.delivery import Workspace
 from holdfast.errors import StoreError
+from holdfast.responses import Contact
 from holdfast.store import inbox
 from holdfast.tables import to_microseconds
 from holdfast.tokens import TokenForged
@@ -50,7 +52,7 @@ def machine_reason(method: str, user_agent: str) -> str:
 
 
 def routes(ws: Workspace, clock: Callable[[], datetime], pages: Pages, intake: Intake) -> APIRouter:
-    """GET and HEAD /c/{track}/{link} and /o/{track}.gif."""
+    """GET and HEAD /c/{track}/{link}, /o/{track}.gif and /r/{code}."""
     router = APIRouter(include_in_schema=False)
 
     @router.api_route("/c/{track}/{link}", methods=["GET", "HEAD"])
@@ -67,6 +69,15 @@ def routes(ws: Workspace, clock: Callable[[], datetime], pages: Pages, intake: I
             return Response(_GIF, 404, _PRIVATE, "image/gif")
         await record("opened", message_id, request)
         return Response(_GIF, 200, _PRIVATE, "image/gif")
+
+    @router.api_route("/r/{code}", methods=["GET", "HEAD"])
+    async def invitation(code: str, request: Request) -> Response:
+        message_id = pages.message_of("referral", code)
+        if ws.project.referrals is None:
+            return pages.notice(request, "forged", 404)
+        await record("referred", message_id, request)
+        # For whoever comes, of whom we know nothing; of who invited them it tells nothing.
+        return pages.show(request, "referral", Contact(), shop=ws.project.referrals.address(code))
 
     async def record(kind: str, message_id: int, request: Request, url: str = "") -> None:
         now = clock()

@@ -39,7 +39,7 @@ class Site:
 
     def link(self, page: str, locale: str = "en", until: date | None = None) -> str:
         """A page of the customer of this language."""
-        purpose: Any = {"u": "unsubscribe", "p": "preferences"}[page]
+        purpose: Any = {"u": "unsubscribe", "p": "preferences", "r": "referral"}[page]
         return f"{self.url}/{page}/{self.bench.ws.signer.sign(purpose, self.messages[locale], until)}"
 
     def survey(self, name: Survey, locale: str = "en", answer: str = "") -> str:
@@ -73,7 +73,9 @@ def open_site(root: Path) -> Iterator[Site]:
     metadata.create_all(database.engine)
     clock = Clock(datetime.now(UTC))
     shop = Shop(database, clock)
-    bench = make_bench(database, shop, clock, root, brand=BRAND)
+    bench = make_bench(
+        database, shop, clock, root, brand=BRAND, referrals={"url": "https://shop.example/welcome"}
+    )
     for locale in LANGUAGES:
         shop.customers(1, kinds=("sms", "email", "telegram"), locale=locale)
     bench.campaign(send={"prefer": "customer"})
@@ -160,6 +162,7 @@ SIGHTS = {
     "survey answered": Sight(
         "survey.html", lambda site, locale: site.survey("nps", locale), {"answer": "9", "comment": "Tea"}
     ),
+    "referral": Sight("referral.html", _page("r")),
     "forged": Sight("notice.html", lambda site, locale: f"{site.url}/u/forged"),
     "too old": Sight("notice.html", lambda site, locale: site.link("u", locale, date(2026, 1, 1))),
 }

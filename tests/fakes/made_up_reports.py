@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from holdfast.campaign.models import Goal
 from holdfast.metrics.effects import verdict
 from holdfast.metrics.engagement import Funnel, PostEngagement
+from holdfast.metrics.referral import Referral
 from holdfast.metrics.retention import Retention
 from holdfast.metrics.revenue import Repurchase, Sales
 from holdfast.report.campaigns import CampaignReport, RunResult, StepFunnel
@@ -104,6 +105,7 @@ def kpi_sheet(**fields: Any) -> KpiSheet:
         ],
         "engagement": {"email": funnel(5801, clicked=463, machine_clicked=159)},
         "posts": {},
+        "referral": Referral(customers=9_000, visits=0, inviters=0, came=0, ordered=0),
     }
     return KpiSheet(**(made_up | fields))
 

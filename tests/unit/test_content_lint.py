@@ -110,8 +110,15 @@ SCOPE = "one of brand, campaign, coupon, customer, history, links, message, step
             "templates/t.sms.txt:1:4: loyalty is not supported yet\n    {{ loyalty.points }}\n       ^",
         ),
         (
+            "{{ links.view_online }}",
+            "templates/t.sms.txt:1:4: links.view_online is not supported yet\n"
+            "    {{ links.view_online }}\n       ^",
+        ),
+        (
             "{{ links.referral }}",
-            "templates/t.sms.txt:1:4: links.referral is not supported yet\n    {{ links.referral }}\n       ^",
+            "templates/t.sms.txt:1:4: links.referral may be missing; expected "
+            '`| or_("…")` after it, or `{% if links.referral %}` around it\n'
+            "    {{ links.referral }}\n       ^",
         ),
         (
             "a\n {% if x %}",

@@ -495,6 +495,17 @@ def test_a_transactional_email_has_no_unsubscribe_header(signer: Signer) -> None
     assert "/u/" not in message.html
 
 
+def test_an_invitation_stands_only_where_there_are_invitations(signer: Signer) -> None:
+    occasion = Occasion(CampaignScope("thanks", "transactional"), StepScope("order"))
+    content = Content("thanks/order", occasion)
+    link = f"https://r.acme.example/r/{signer.sign('referral', 7)}"
+    for refers in (True, False):
+        composer = Composer(SHIPPED_LIBRARY, signer, BRAND, TODAY, refers=refers)
+        message = composer.compose(7, "email", "a@b.example", content, REGULAR)
+        assert (f'href="{link}"' in message.html, "/r/" in message.html) == (refers, refers)
+        assert (link in message.text) is refers
+
+
 def test_a_text_message_has_neither_sender_nor_headers(signer: Signer) -> None:
     message = Composer(SHIPPED_LIBRARY, signer, BRAND, TODAY).compose(
         1, "telegram", "4711", Content("winback/hello", OCCASION), REGULAR

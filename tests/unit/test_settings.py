@@ -171,8 +171,8 @@ def test_an_empty_file_is_a_project(written: Callable[[str], Path]) -> None:
         (
             "root: /tmp\n",
             "holdfast.yaml:1:1: unknown key `root`; expected brand, business, cases, channels, database,"
-            " defaults, dispatch, global_holdout, lifecycle, link_secrets, runner, schedules, secret,"
-            " sources, topics or web\n"
+            " defaults, dispatch, global_holdout, lifecycle, link_secrets, referrals, runner, schedules,"
+            " secret, sources, topics or web\n"
             "    root: /tmp\n    ^",
         ),
     ],

@@ -34,6 +34,7 @@ from holdfast.store.imports.rejects import RejectsFile
 from holdfast.store.imports.rows import Header, Row, Table, Written
 from holdfast.store.imports.values import Conventions, Rejected
 from holdfast.store.staging import one_import_at_a_time
+from holdfast.tokens import Signer
 
 __all__ = [
     "COLUMNS",
@@ -130,6 +131,7 @@ def import_file(
     now: datetime,
     rejects: Path | None = None,
     progress: Callable[[int], None] | None = None,
+    signer: Signer | None = None,
 ) -> ImportReport:
     """Imports a CSV, JSON lines or Parquet file; see docs/importing.md for its columns.
 
@@ -139,7 +141,7 @@ def import_file(
         raise StoreError("the rejects file would overwrite the imported one", hint="give it another name")
     with read_file(path) as table:
         return import_table(
-            database, project, secret, kind, table, now=now, rejects=rejects, progress=progress
+            database, project, secret, kind, table, now=now, rejects=rejects, progress=progress, signer=signer
         )
 
 
@@ -154,6 +156,7 @@ def import_records(
     source: str = "records",
     rejects: Path | None = None,
     progress: Callable[[int], None] | None = None,
+    signer: Signer | None = None,
 ) -> ImportReport:
     """Imports records that name their own columns, by the rules of a file; otherwise as `import_table`.
 
@@ -161,7 +164,9 @@ def import_records(
     a required key is rejected. `source` is the evidence of consents: "import SOURCE".
     """
     table = Table(record_rows(source, enumerate(records, start=1)))
-    return import_table(database, project, secret, kind, table, now=now, rejects=rejects, progress=progress)
+    return import_table(
+        database, project, secret, kind, table, now=now, rejects=rejects, progress=progress, signer=signer
+    )
 
 
 def import_table(
@@ -175,15 +180,18 @@ def import_table(
     rejects: Path | None = None,
     progress: Callable[[int], None] | None = None,
     along: Callable[[Connection], None] | None = None,
+    signer: Signer | None = None,
 ) -> ImportReport:
     """Imports rows, a chunk a transaction, in constant memory.
 
     Rows that cannot be kept go to `rejects`, if given. `progress` is told the rows read so far. `along` is
-    called in each chunk's transaction, when its rows are written. Raises ProblemsFound for an unusable
+    called in each chunk's transaction, when its rows are written. `signer` believes the codes of invitations;
+    None: the one of the secret. Raises ProblemsFound for an unusable
     header, before anything is written; StoreError when the database stops in the middle, after which the
     import can be run again.
     """
-    conventions = Conventions.of(project.business, now, project.defaults.double_opt_in)
+    believed = signer or Signer(secret)
+    conventions = Conventions.of(project.business, now, believed, project.defaults.double_opt_in)
 
     @lru_cache(_READERS)
     def reader_of(header: Header) -> _Rows:

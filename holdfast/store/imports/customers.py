@@ -31,6 +31,7 @@ from sqlalchemy import (
 
 from holdfast.audience.addresses import address_key
 from holdfast.audience.arms import draw_number
+from holdfast.store import referrals
 from holdfast.store.imports.rows import REJECT_COLUMNS, Header, Row, Written
 from holdfast.store.imports.values import (
     Conventions,
@@ -59,7 +60,8 @@ ADDRESS_KINDS = {
     "mastodon": "mastodon",
 }
 PREFERENCE = "preferred_channel"
-COLUMNS = (*REQUIRED, *PROFILE, *ADDRESS_KINDS, PREFERENCE)
+REFERRED = "referred_by"
+COLUMNS = (*REQUIRED, *PROFILE, *ADDRESS_KINDS, PREFERENCE, REFERRED)
 
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _CONSENT = re.compile(r"consent\.([a-z][a-z0-9_]*)(?:\.(marketing|transactional))?")
@@ -96,6 +98,7 @@ class _Customer(NamedTuple):
     staged: tuple[Any, ...]
     addresses: list[tuple[str, str, str | None, str | None]]
     consents: list[tuple[str, str, str, int]]
+    invited_by: int | None
 
 
 class CustomerRows:
@@ -107,7 +110,7 @@ class CustomerRows:
         self._secret = secret
         self._now = to_microseconds(now)
         self._evidence = _EVIDENCE + header.file
-        self._pick = header.picker("customer_id", *PROFILE, PREFERENCE)
+        self._pick = header.picker("customer_id", *PROFILE, PREFERENCE, REFERRED)
         self._written = [name for name in PROFILE if name in header.names]
         if PREFERENCE in header.names:
             self._written += ["imported_preference", "preferred_kind"]
@@ -127,7 +130,8 @@ class CustomerRows:
     def read(self, row: Row) -> tuple[str, _Customer]:
         """The customer of one row, by its id. Raises Rejected."""
         cells = row.fields
-        id_, first_name, last_name, locale, timezone, country, city, birthday, preferred = self._pick(cells)
+        id_, first_name, last_name, locale, timezone, country, city, birthday, *others = self._pick(cells)
+        preferred, code = others
         customer_id = identifier("customer_id", id_)
         staged = (
             customer_id,
@@ -152,6 +156,7 @@ class CustomerRows:
             staged,
             [(customer_id, kind, at, address_key(kind, at) if at else None) for kind, at in written],
             [(customer_id, *one) for one in stated],
+            self._conventions.invitation(REFERRED, code),
         )
 
     def _word(self, kind: str, purpose: str, given: tuple[bool, bool]) -> int:
@@ -160,7 +165,7 @@ class CustomerRows:
         return _NO if not granted else _PENDING if waits else _YES
 
     def write(self, connection: Connection, rows: Sequence[_Customer]) -> Written:
-        """Customers, then their addresses and consents."""
+        """Customers, then their addresses and consents, and who brought them."""
         stage(connection, _staged, [row.staged for row in rows])
         written = self._write_customers(connection)
         stage(connection, _staged_addresses, [staged for row in rows for staged in row.addresses])
@@ -168,6 +173,8 @@ class CustomerRows:
         written += _write_addresses(connection)
         stage(connection, _staged_consents, [staged for row in rows for staged in row.consents])
         written += self._append_consents(connection)
+        invited = [(row.staged[0], row.invited_by) for row in rows if row.invited_by is not None]
+        written += referrals.add(connection, invited, self._now) if invited else 0
         return Written(written)
 
     def _write_customers(self, connection: Connection) -> int:

@@ -14,6 +14,7 @@ from babel.numbers import get_currency_precision
 from holdfast.audience.addresses import address_key, phone_number
 from holdfast.settings import Business
 from holdfast.tables import to_microseconds
+from holdfast.tokens import Signer, TokenForged
 
 ID_LENGTH = 200
 TEXT_LENGTH = 2000
@@ -60,7 +61,7 @@ class Conventions:
     """How this business writes times and amounts: what a file leaves unsaid.
 
     `latest` is the last moment, in microseconds, that is not in the future. Of the kinds `double_opt_in` a
-    yes to marketing counts once it is confirmed.
+    yes to marketing counts once it is confirmed. `signer` believes the codes of invitations.
     """
 
     zone: ZoneInfo
@@ -68,10 +69,13 @@ class Conventions:
     digits: int
     today: date
     latest: int
+    signer: Signer
     double_opt_in: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, business: Business, now: datetime, double_opt_in: Iterable[str] = ()) -> Conventions:
+    def of(
+        cls, business: Business, now: datetime, signer: Signer, double_opt_in: Iterable[str] = ()
+    ) -> Conventions:
         """The conventions at this moment."""
         zone = ZoneInfo(business.timezone)
         return cls(
@@ -80,8 +84,17 @@ class Conventions:
             digits=get_currency_precision(business.currency),
             today=now.astimezone(zone).date(),
             latest=to_microseconds(now + _DAY),
+            signer=signer,
             double_opt_in=frozenset(double_opt_in),
         )
+
+    def invitation(self, column: str, code: str) -> int | None:
+        """The message whose invitation has this code; nothing when empty."""
+        code = code.strip()
+        try:
+            return self.signer.verify("referral", code) if code else None
+        except TokenForged:
+            raise Rejected(f"{column}: not the code of an invitation of ours") from None
 
     def moment(self, column: str, text: str) -> tuple[int, int]:
         """An ISO 8601 time or date as microseconds, and its month in the business's zone.

@@ -64,7 +64,7 @@ def apply(connection: Connection, given: Sequence[Given], complaints: Complaints
     unknown = keep(connection)
     settled = settle(connection, now)
     kinds = {answer.kind for answer in given}
-    if kinds & {ResponseKind.CLICKED, ResponseKind.DELIVERED}:
+    if kinds & {ResponseKind.CLICKED, ResponseKind.DELIVERED, ResponseKind.REFERRED}:
         tell_machines(connection)
     update_messages(connection)
     if kinds & {ResponseKind.BOUNCED, ResponseKind.COMPLAINED}:

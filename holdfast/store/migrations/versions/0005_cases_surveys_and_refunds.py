@@ -12,6 +12,7 @@ depends_on = None
 
 ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
+_REFERRED = sa.text("kind = 'referred'")
 _SAID = sa.text("kind IN ('replied', 'mentioned', 'answered', 'complained')")
 _OPEN = sa.text("closed_at IS NULL")
 _OF_CASE = sa.text("case_id IS NOT NULL")
@@ -47,6 +48,13 @@ def upgrade() -> None:
     )
     op.create_index(
         "ix_responses_of_case", "responses", ["case_id"], postgresql_where=_OF_CASE, sqlite_where=_OF_CASE
+    )
+    op.create_index(
+        "ix_responses_referred",
+        "responses",
+        ["occurred_at"],
+        postgresql_where=_REFERRED,
+        sqlite_where=_REFERRED,
     )
 
 
