@@ -12,6 +12,8 @@
     │   ├── ChannelResting     nothing is taken before a moment that the error names
     │   ├── BatchRefused       nothing was taken because of something in the batch; smaller ones may pass
     │   └── AnswerRefused      a request that claims to be a provider's answer, and is not to be believed
+    ├── CaseError              a case is not in a state that allows what was asked
+    │   └── CaseUnknown        there is no such case, or customer
     ├── RunError               a run is not in a state that allows what was asked
     │   └── RunStopped         a guard stopped it
     └── OrchestrationError     the Prefect server, a work pool or a deployment is missing or does not answer
@@ -120,6 +122,14 @@ class BatchRefused(ChannelError):
 
 class AnswerRefused(ChannelError):
     """A request that claims to come from a provider has no valid signature, or one that is too old."""
+
+
+class CaseError(HoldfastError):
+    """A case is not in a state that allows what was asked."""
+
+
+class CaseUnknown(CaseError):
+    """There is no such case, or no such customer."""
 
 
 class RunError(HoldfastError):

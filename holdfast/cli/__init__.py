@@ -18,6 +18,7 @@ import typer
 
 from holdfast.cli import (
     answers,
+    cases,
     checking,
     data,
     operating,
@@ -77,6 +78,8 @@ app.command()(running.why)
 app.command()(sandbox.sandbox)
 app.command()(settling.settle)
 app.command()(answers.collect)
+app.add_typer(cases.cases, name="cases")
+app.command()(cases.conversations)
 app.command()(reporting.report)
 app.command()(operating.deploy)
 app.command()(operating.up)

@@ -101,6 +101,17 @@ def decisions_table(decided: Sequence[Decision]) -> Table:
     return table
 
 
+def rows_table(names: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> Table:
+    """A table of texts; a column that says nothing in any row is left out."""
+    table = _table()
+    shown = [number for number in range(len(names)) if any(row[number] for row in rows)]
+    for number in shown:
+        table.add_column(names[number], justify="right" if names[number] in right else "left")
+    for row in rows:
+        table.add_row(*(row[number] for number in shown))
+    return table
+
+
 def _counts(states: dict[str, int]) -> str:
     return ", ".join(f"{n:,} {state}" for state, n in sorted(states.items()) if state != "in_doubt")
 

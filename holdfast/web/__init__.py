@@ -22,7 +22,7 @@ from holdfast.errors import HoldfastError
 from holdfast.orchestration.redaction import protect_logs
 from holdfast.settings import ReadBlock, access_tokens
 from holdfast.tokens import TokenForged
-from holdfast.web import ingestion, links, monitoring, pages, surveys, webhooks
+from holdfast.web import cases, ingestion, links, monitoring, pages, surveys, webhooks
 from holdfast.web.bearer import Access
 from holdfast.web.pages import LinkOver, Pages
 from holdfast.wiring import open_workspace
@@ -69,6 +69,7 @@ def create_app(ws: Workspace, clock: Callable[[], datetime], read_block: ReadBlo
     served.include_router(pages.routes(ws, clock, shown))
     served.include_router(surveys.routes(ws, clock, shown, intake))
     served.include_router(ingestion.routes(ws, clock, access))
+    served.include_router(cases.routes(ws, clock, access))
     served.include_router(monitoring.routes(ws, clock, registry, access))
 
     @served.get("/healthz", include_in_schema=False)

@@ -29,6 +29,7 @@ def said(
     customer: int | None = 1,
     name: str = "",
     channel: str = "sms",
+    heard: datetime = LATER,
     **more: Any,
 ) -> Given:
     """What a customer said on a day of that many minutes after NOW."""
@@ -37,7 +38,7 @@ def said(
         event_id=name or f"{kind} {at} {words} {customer}",
         kind=ResponseKind(kind),
         occurred_at=NOW + timedelta(minutes=at),
-        received_at=LATER,
+        received_at=heard,
         contact_kind="sms",
         address_key=f"sms{customer}" if customer else "sms-unknown",
         text=words,
