@@ -211,6 +211,8 @@ class MastodonChannel(OneACall):
         status, author, occurred_at = item.get("status"), item.get("account"), _moment(item)
         if not (isinstance(status, dict) and isinstance(author, dict) and occurred_at):
             return None
+        if item.get("type") != "mention":
+            return None  # instances before 3.5 do not know `types[]`, and list what they have
         if (status.get("visibility") == "direct") is self.capabilities.posts:
             return None
         name = str(author.get("acct", ""))

@@ -20,6 +20,7 @@ from holdfast.channel import (
     Rejected,
     RejectReason,
     Response,
+    Told,
 )
 
 LONGEST_TEXT = 2000
@@ -72,4 +73,8 @@ class MessengerChannel(GraphChannel):
 
     def parse(self, body: bytes) -> list[Response]:
         """The responses in a webhook's body, of this page alone."""
-        return messenger_events.parse(body, self.settings.page_id, self.settings.stop_words)
+        return list(self.told(body).responses)
+
+    def told(self, body: bytes) -> Told:
+        """What a webhook's body says of this page."""
+        return messenger_events.read(body, self.settings.page_id, self.settings.stop_words)

@@ -34,6 +34,13 @@ _ACTIONS = {
     "delayed": ResponseKind.DEFERRED,
     "delivered": ResponseKind.DELIVERED,
 }
+# Others are of no person's mind: auth-failure, virus; not-spam takes nothing back.
+_FEEDBACK = {
+    "abuse": ResponseKind.COMPLAINED,
+    "fraud": ResponseKind.COMPLAINED,
+    "opt-out": ResponseKind.UNSUBSCRIBED,
+    "opt-out-list": ResponseKind.UNSUBSCRIBED,
+}
 _ACTION_OF_CLASS = {"5": "failed", "4": "delayed", "2": "delivered"}
 _STATUS = re.compile(r"\s*([245]\.\d{1,3}\.\d{1,3})(?!\d)", re.ASCII)
 _REMOTE_REPLY = re.compile(
@@ -137,9 +144,10 @@ def _status_of(block: Message) -> tuple[str, int]:
 
 
 def _complaint(part: Message, key: str) -> Response | None:
-    """What a feedback loop reports; only what its user took for spam is a complaint."""
-    kinds = [str(block.get("Feedback-Type", "")).strip().lower() for block in _blocks(part)]
-    return _response(ResponseKind.COMPLAINED, key) if "abuse" in kinds else None
+    """What a feedback loop reports: what its user took for spam or fraud, or wants no more of."""
+    said = (str(block.get("Feedback-Type", "")).strip().lower() for block in _blocks(part))
+    kind = next((_FEEDBACK[type_] for type_ in said if type_ in _FEEDBACK), None)
+    return None if kind is None else _response(kind, key)
 
 
 def _is_plain_bounce(letter: _Letter) -> bool:

@@ -35,6 +35,7 @@ from holdfast.channel import (
     Rejected,
     Response,
     Retry,
+    Told,
     by_count,
     require_fit,
 )
@@ -156,7 +157,11 @@ class SandboxChannel:
 
     def parse(self, body: bytes) -> list[Response]:
         """The responses in a JSON list of events; see docs/channels.md for an event's fields."""
-        return standard_webhooks.parse(body)
+        return list(self.told(body).responses)
+
+    def told(self, body: bytes) -> Told:
+        """What such a list says, with what is left out of it."""
+        return standard_webhooks.read(body)
 
     def _write(self, message: Message, date: str) -> Outcome:
         path = self._path(message.key)

@@ -24,6 +24,7 @@ from holdfast.channel import (
     Rejected,
     RejectReason,
     Response,
+    Told,
     require_fit,
 )
 from holdfast.errors import AnswerRefused, BatchRefused, SettingsError
@@ -213,14 +214,13 @@ class SendgridChannel:
 
     def parse(self, body: bytes) -> list[Response]:
         """The responses in a webhook's body. Raises ValueError for what is neither events nor mail."""
-        if inbound.is_form(body) or inbound.is_condensed(body):
-            return inbound.parse(body, self._replies) if self._replies else []
-        return events.parse(body)
+        return list(self.told(body).responses)
 
-    def announcements(self, body: bytes) -> list[str]:
-        """What a body says of the account's standing with SendGrid."""
-        is_mail = inbound.is_form(body) or inbound.is_condensed(body)
-        return [] if is_mail else events.announcements(body)
+    def told(self, body: bytes) -> Told:
+        """What a body says, the account's standing with SendGrid too."""
+        if inbound.is_form(body) or inbound.is_condensed(body):
+            return Told(inbound.parse(body, self._replies) if self._replies else ())
+        return events.read(body)
 
     def room_for(self, headers: Mapping[str, str]) -> int | None:
         """That of mail for who knows its password, or where there is none brings a signature."""

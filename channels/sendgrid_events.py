@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
 from channels.sendgrid_payload import KEY
-from holdfast.channel import RejectReason, Response, ResponseKind
+from holdfast.channel import MALFORMED, RejectReason, Response, ResponseKind, Told, event_type
 
 _KINDS = {
     "processed": ResponseKind.ACCEPTED,
@@ -50,22 +51,24 @@ _BOUNCED = {
 }
 
 
-def parse(body: bytes) -> list[Response]:
-    """The responses in a webhook's body. Events of unknown types and malformed ones are left out.
+def read(body: bytes) -> Told:
+    """What a webhook's body says. Events of unknown types and malformed ones are left out, and counted.
 
     Raises ValueError for a body that is no JSON list.
     """
-    return [response for event in _events(body) if (response := _response(event)) is not None]
-
-
-def announcements(body: bytes) -> list[str]:
-    """What the body says of the account's standing with SendGrid: events that are of no message."""
-    return [
-        f"SendGrid has changed the account's status ({_code(event)}):"
-        " look for its mail to the account's owner"
-        for event in _events(body)
-        if _text(event, "event") == "account_status_change"
-    ]
+    responses, announcements, left_out = [], [], Counter[str]()
+    for event in _events(body):
+        if (response := _response(event)) is not None:
+            responses.append(response)
+        elif _text(event, "event") == "account_status_change":
+            announcements.append(
+                f"SendGrid has changed the account's status ({_code(event)}):"
+                " look for its mail to the account's owner"
+            )
+        else:
+            said = _text(event, "event")
+            left_out[MALFORMED if said in _KINDS else event_type(said)] += 1
+    return Told(responses, left_out, announcements)
 
 
 def _code(event: Any) -> str:

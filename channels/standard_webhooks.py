@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -11,7 +12,7 @@ from typing import Annotated
 from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, SecretStr, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from holdfast.channel import RejectReason, Response, ResponseKind
+from holdfast.channel import RejectReason, Response, ResponseKind, Told, event_type
 from holdfast.errors import AnswerRefused
 from holdfast.units import OneOrMore
 
@@ -86,13 +87,14 @@ def verify(
         )
 
 
-def parse(body: bytes) -> list[Response]:
-    """The responses in a JSON list of events; see docs/channels.md for an event's fields."""
+def read(body: bytes) -> Told:
+    """What a JSON list of events says; see docs/channels.md for an event's fields."""
     try:
         events = _EVENTS.validate_json(body)
     except ValidationError:
         raise ValueError("not a JSON list of events with id, key, event and at") from None
-    return [_response(event) for event in events if event.event in _KINDS]
+    left_out = Counter(event_type(event.event) for event in events if event.event not in _KINDS)
+    return Told([_response(event) for event in events if event.event in _KINDS], left_out)
 
 
 class _Event(BaseModel):

@@ -25,6 +25,7 @@ from holdfast.channel import (
     RejectReason,
     Response,
     Retry,
+    Told,
 )
 from holdfast.errors import AnswerRefused, ChannelUnavailable, SettingsError
 from holdfast.units import OneOrMore, WebAddress
@@ -158,6 +159,10 @@ class TelegramChannel(OneACall):
 
     def parse(self, body: bytes) -> list[Response]:
         """The response in an update. Raises ValueError for a body that is none."""
+        return list(self.told(body).responses)
+
+    def told(self, body: bytes) -> Told:
+        """What an update says."""
         try:
             update = json.loads(body)
         except (ValueError, RecursionError):
@@ -165,7 +170,7 @@ class TelegramChannel(OneACall):
         if not isinstance(update, dict) or updates.number(update) is None:
             raise ValueError("no update")
         response = updates.response(update)
-        return [] if response is None else [response]
+        return Told(left_out={updates.type_of(update): 1}) if response is None else Told([response])
 
     def poll(self, cursor: str) -> Polled:
         """The next updates, a hundred at most. The first time all that wait, which are a day old at most.

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from channels.opt_out_words import meant_by
-from holdfast.channel import Response, ResponseKind
+from holdfast.channel import Response, ResponseKind, event_type
 
 # What a bot is told of beside these is nobody's answer to a message.
 TYPES = ["message", "my_chat_member"]
@@ -24,6 +24,11 @@ def number(update: Any) -> int | None:
     """The update's number, by which Telegram counts on; None: it is no update."""
     found = update.get("update_id") if isinstance(update, dict) else None
     return found if isinstance(found, int) and found >= 0 else None
+
+
+def type_of(update: Mapping[str, Any]) -> str:
+    """What kind of thing happened, in Telegram's word: an update has one field beside its number."""
+    return event_type(next((field for field in update if field != "update_id"), ""))
 
 
 def response(update: Mapping[str, Any]) -> Response | None:

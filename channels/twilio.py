@@ -25,6 +25,7 @@ from holdfast.channel import (
     RejectReason,
     Response,
     Retry,
+    Told,
 )
 from holdfast.errors import AnswerRefused, SettingsError
 from holdfast.units import OneOrMore, WebAddress
@@ -167,5 +168,8 @@ class TwilioChannel(OneACall):
 
     def parse(self, body: bytes) -> list[Response]:
         """The response in a form that was verified. Raises ValueError for a body that is none."""
-        response = events.response(body)
-        return [] if response is None else [response]
+        return list(self.told(body).responses)
+
+    def told(self, body: bytes) -> Told:
+        """What such a form says."""
+        return events.read(body)

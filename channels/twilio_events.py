@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from channels.opt_out_words import meant_by
-from holdfast.channel import RejectReason, Response, ResponseKind
+from holdfast.channel import MALFORMED, RejectReason, Response, ResponseKind, Told, event_type
 from holdfast.errors import AnswerRefused
 
 # Why a message is refused, or not delivered. Behind a messaging service refusals come as the status `failed`.
@@ -41,6 +41,7 @@ DEAD = frozenset({21211, 21217, 21268, 21614, 30005})
 
 # What lies between, like `sent`, says nothing of the receiving side.
 STATUSES = {
+    "read": ResponseKind.OPENED,  # of those alone who have RCS, and show it
     "delivered": ResponseKind.DELIVERED,
     "undelivered": ResponseKind.BOUNCED,
     "failed": ResponseKind.BOUNCED,
@@ -77,16 +78,19 @@ def verify(headers: Mapping[str, str], body: bytes, url: str, tokens: Iterable[s
         )
 
 
-def response(body: bytes) -> Response | None:
-    """The response in a status callback or an incoming message; None for anything else.
+def read(body: bytes) -> Told:
+    """What a status callback or an incoming message says; anything else is left out.
 
     Twilio names no time in them.
     """
     fields = dict(_fields(body))
     sid = fields.get("MessageSid", "")
     if not _SID.fullmatch(sid):
-        return None
-    return _status(sid, fields) if "MessageStatus" in fields else _incoming(sid, fields)
+        return Told(left_out={MALFORMED: 1})
+    response = _status(sid, fields) if "MessageStatus" in fields else _incoming(sid, fields)
+    if response is not None:
+        return Told([response])
+    return Told(left_out={event_type(fields.get("MessageStatus") or fields.get("SmsStatus", "")): 1})
 
 
 def _status(sid: str, fields: Mapping[str, str]) -> Response | None:

@@ -24,6 +24,7 @@ from holdfast.channel import (
     Rejected,
     RejectReason,
     Response,
+    Told,
 )
 from holdfast.errors import ChannelUnavailable, SettingsError
 from holdfast.units import check_web_address
@@ -172,7 +173,11 @@ class WebhookChannel(OneACall):
 
     def parse(self, body: bytes) -> list[Response]:
         """The responses in a JSON list of events; see docs/channels.md for an event's fields."""
-        return standard_webhooks.parse(body)
+        return list(self.told(body).responses)
+
+    def told(self, body: bytes) -> Told:
+        """What such a list says, with what is left out of it."""
+        return standard_webhooks.read(body)
 
     def _signed(self, type_: str, key: str, data: Mapping[str, Any]) -> Call | Rejected:
         # When it was signed, for the receiver: the channel's own moment, as an MTA stamps a letter.

@@ -21,6 +21,7 @@ from holdfast.channel import (
     Rejected,
     RejectReason,
     Response,
+    Told,
 )
 
 LONGEST_TEXT = 4096
@@ -92,7 +93,12 @@ class WhatsAppChannel(GraphChannel):
 
     def parse(self, body: bytes) -> list[Response]:
         """The responses in a webhook's body, of this number alone."""
-        return whatsapp_events.parse(body, self.settings.phone_number_id, self.settings.stop_words)
+        return list(self.told(body).responses)
+
+    def told(self, body: bytes) -> Told:
+        """What a webhook's body says of this number, its template and the account."""
+        settings = self.settings
+        return whatsapp_events.read(body, settings.phone_number_id, settings.stop_words, settings.template)
 
     def _content(self, words: str) -> dict[str, Any] | Rejected:
         settings = self.settings

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +23,7 @@ from channels.graph import (
     said,
     text,
 )
-from holdfast.channel import RejectReason, Response, ResponseKind
+from holdfast.channel import MALFORMED, RejectReason, Response, ResponseKind, Told, event_type
 
 _TEMPLATE = Operator(
     "WhatsApp does not take the template as it is set", "compare template, language and parameters with it"
@@ -90,21 +91,66 @@ _WORDS = {
 _PREFERENCES = {"stop": ResponseKind.UNSUBSCRIBED, "resume": ResponseKind.RESUBSCRIBED}
 
 
-def parse(body: bytes, phone_number_id: str, stop_words: Sequence[str]) -> list[Response]:
-    """The responses in a webhook's body: of this number, since an app has one webhook for all of its numbers.
+# What is said of the account, by field and event, and is for an operator. Good news are not.
+_BAD_NEWS = {
+    "account_update": {"ACCOUNT_DELETED", "ACCOUNT_RESTRICTION", "ACCOUNT_VIOLATION", "DISABLED_UPDATE"},
+    "message_template_status_update": {"DISABLED", "FLAGGED", "PAUSED", "PENDING_DELETION", "REJECTED"},
+    "phone_number_quality_update": {"DOWNGRADE", "FLAGGED"},
+}
+_OF_WHAT = {
+    "account_update": "the account",
+    "message_template_status_update": "the template",
+    "phone_number_quality_update": "a number",
+}
+
+
+def read(body: bytes, phone_number_id: str, stop_words: Sequence[str], template: str | None = None) -> Told:
+    """What a webhook's body says: of this number, since an app has one webhook for all of its numbers, and
+    of its template.
 
     Events of unknown types and malformed ones are left out. Raises ValueError for a body that is no JSON.
     """
-    found: list[Response | None] = []
+    responses, announcements, left_out = list[Response](), [], Counter[str]()
     for entry in entries(body, "whatsapp_business_account"):
         for change in items(entry, "changes"):
-            value = change.get("value")
-            if text(value, "metadata", "phone_number_id") == phone_number_id:
-                for status in items(value, "statuses"):
-                    found += _of_status(status)
-                found += (_message(message, stop_words) for message in items(value, "messages"))
-                found += map(_preference, items(value, "user_preferences"))
-    return [response for response in found if response is not None]
+            value, field = change.get("value"), text(change, "field")
+            number_id = text(value, "metadata", "phone_number_id")
+            if number_id == phone_number_id:
+                for found, type_ in _of_number(value, stop_words):
+                    responses += found
+                    left_out.update([] if found else [type_])
+            elif not number_id:
+                if text(value, "event") in _BAD_NEWS.get(field, ()):
+                    announcements += _news(field, value, template)
+                else:
+                    left_out[event_type(field)] += 1
+    return Told(responses, left_out, announcements)
+
+
+def _of_number(value: Any, stop_words: Sequence[str]) -> Iterator[tuple[list[Response], str]]:
+    """The responses of each event, and its type."""
+    for status in items(value, "statuses"):
+        word = text(status, "status")
+        yield _of_status(status), MALFORMED if word in _STATUSES else event_type(word)
+    for message in items(value, "messages"):
+        word, response = text(message, "type"), _message(message, stop_words)
+        yield _one(response), MALFORMED if _words(message) is not None else event_type(word)
+    for preference in items(value, "user_preferences"):
+        yield _one(_preference(preference)), "user_preferences"
+    for _ in items(value, "errors"):
+        yield [], "errors"
+
+
+def _one(response: Response | None) -> list[Response]:
+    return [] if response is None else [response]
+
+
+def _news(field: str, value: Any, template: str | None) -> list[str]:
+    """What to tell an operator; nothing of a template that another channel uses."""
+    if text(value, "message_template_name") not in ("", template):
+        return []
+    said = text(value, "event")
+    return [f"WhatsApp has changed {_OF_WHAT[field]} ({said}): look at it in WhatsApp Manager"]
 
 
 def _of_status(status: dict[str, Any]) -> list[Response]:

@@ -215,7 +215,9 @@ class XChannel:
                 f"channel {self.name!r}: X answers in a form that is not known",
                 hint="check base_url, and whether a newer Holdfast knows it",
             ) from None
-        return Polled([response for response in responses if response.address != me], str(newest))
+        # Whoever reposts what another wrote of us has said nothing.
+        told = [found for found in responses if found is not None and found.address != me]
+        return Polled(told, str(newest))
 
     def _mentions(self, me: str, since: int) -> Iterator[Mapping[str, Any]]:
         fields = ["created_at", "author_id", "referenced_tweets"]
@@ -229,8 +231,10 @@ class XChannel:
             "get_direct_message_events", size=size, event_types="MessageCreate", dm_event_fields=fields
         )
 
-    def _response(self, item: Mapping[str, Any]) -> Response:
+    def _response(self, item: Mapping[str, Any]) -> Response | None:
         references = item.get("referenced_tweets") or ()
+        if any(each.get("type") == "retweeted" for each in references):
+            return None
         replied_to = (str(each.get("id")) for each in references if each.get("type") == "replied_to")
         is_mention, text = self.capabilities.posts, str(item.get("text", ""))
         return Response(

@@ -5,12 +5,13 @@ A channel is opened with its settings, says what it can do, and takes batches of
 `ChannelUnavailable` (an operator has to act) or `BatchRefused` (smaller batches may pass).
 
 What a channel can do beyond sending is a protocol of its own, which its adapter implements or not: `Receiver`
-(the provider calls us), `Condenser` (with more than is kept), `Announcer` (and tells of the account),
+(the provider calls us), `Condenser` (with more than is kept), `Teller` (and tells more than answers),
 `Challenger` (and asks first whether it may), `Poller` (we ask what is new), `Publisher` (public posts).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -305,15 +306,34 @@ class Condenser(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """All that a body says. `left_out` counts the events that are no answer, by the provider's word for their
+    type: those that change nothing, those that nobody knows, and the `MALFORMED`. `announcements` say what
+    became of the account: a sentence each for an operator, without anybody's data."""
+
+    responses: Sequence[Response] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    announcements: Sequence[str] = ()
+
+
+# An event that cannot be read.
+MALFORMED = "(malformed)"
+_EVENT_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_.: -]{0,59}", re.ASCII)
+
+
+def event_type(said: str) -> str:
+    """The provider's word for an event's type, to be shown: MALFORMED where it could be anything else."""
+    return said if _EVENT_TYPE.fullmatch(said) else MALFORMED
+
+
 @runtime_checkable
-class Announcer(Protocol):
-    """A receiver whose provider also tells what became of the account: that is for an operator."""
+class Teller(Protocol):
+    """A receiver that says what it leaves out, and what its provider tells of the account."""
 
-    def announcements(self, body: bytes) -> list[str]:
-        """What a body that was verified says of the account, a sentence each, without anybody's data.
-
-        Raises ValueError as `Receiver.parse` does.
-        """
+    def told(self, body: bytes) -> Told:
+        """What a body that was verified says, its responses as `Receiver.parse` gives them. Raises as that
+        does."""
 
 
 @runtime_checkable

@@ -41,6 +41,9 @@ def _told(collected: Collected) -> Iterator[str]:
     yield f"{collected.letters:,} letters read{unreadable}"
     unknown = f"{collected.unknown:,} of unknown messages"
     yield f"{collected.new:,} new answers, {unknown}; {collected.repeated:,} repeated"
+    if collected.left_out:
+        each = ", ".join(f"{count:,} {type_}" for type_, count in collected.left_out.items())
+        yield f"{sum(collected.left_out.values()):,} events that change nothing: {each}"
     yield f"{collected.settled:,} messages settled, {collected.in_doubt:,} in doubt"
     yield f"{collected.conversions:,} conversions changed"
     if collected.posts:

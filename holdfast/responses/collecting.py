@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
-from holdfast.channel import Announcer, Poller, Publisher, Receiver, ResponseKind
+from holdfast.channel import Poller, Publisher, Receiver, ResponseKind, Teller, Told
 from holdfast.delivery import Workspace, settle
 from holdfast.delivery.guard import check_rates
 from holdfast.errors import ChannelError, RunStopped, SettingsError
@@ -53,10 +53,11 @@ class Collected:
     """What one round came to.
 
     `letters` of the inbox were handled, `unreadable` of them could not be read. `new`, `repeated` and
-    `unknown` count answers as in `Applied`. `settled` messages are known to be taken, or not, since now, and
-    `in_doubt` are still in doubt. `cases` were opened, for the first time or again. `conversions` changed;
-    `posts` were measured. `stopped` are runs that their guard stopped. `problems` has a sentence for them,
-    and for everything that failed: the rest was done all the same.
+    `unknown` count answers as in `Applied`; `left_out` counts what was no answer, by channel and type.
+    `settled` messages are known to be taken, or not, since now, and `in_doubt` are still in doubt.
+    `cases` were opened, for the first time or again. `conversions` changed; `posts` were measured.
+    `stopped` are runs that their guard stopped. `problems` has a sentence for them, and for everything
+    that failed: the rest was done all the same.
     """
 
     letters: int = 0
@@ -69,6 +70,7 @@ class Collected:
     cases: int = 0
     conversions: int = 0
     posts: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
     stopped: tuple[Stopped, ...] = ()
     problems: tuple[str, ...] = ()
 
@@ -87,7 +89,12 @@ def collect(ws: Workspace, now: datetime, progress: Progress | None = None) -> C
     round_.count_conversions()
     round_.ask_guards()
     round_.settle_doubt()
-    return Collected(stopped=tuple(round_.stopped), problems=tuple(round_.problems), **round_.counts)
+    return Collected(
+        left_out=dict(sorted(round_.left_out.items())),
+        stopped=tuple(round_.stopped),
+        problems=tuple(round_.problems),
+        **round_.counts,
+    )
 
 
 def newly_came_back(ws: Workspace, now: datetime) -> dict[str, CameBack]:
@@ -113,6 +120,7 @@ class _Round:
     def __init__(self, ws: Workspace, now: datetime) -> None:
         self.ws, self.now = ws, now
         self.counts: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
         self.stopped: list[Stopped] = []
         self.problems: dict[str, None] = {}
 
@@ -170,16 +178,20 @@ class _Round:
         if not isinstance(channel, Receiver):
             raise ValueError("there is no channel of this name that takes answers")
         try:
-            parsed = channel.parse(letter.body)
-            if isinstance(channel, Announcer):
-                for said in channel.announcements(letter.body):
-                    self.problems[f"{letter.channel}: {said}"] = None
+            if isinstance(channel, Teller):
+                told = channel.told(letter.body)
+            else:
+                told = Told(channel.parse(letter.body))
         except ValueError:
             raise
         except Exception as error:
             # An adapter's slip must not keep what came after it. The letter stays; its text is not shown.
             raise ValueError(f"the adapter failed on it ({type(error).__name__})") from None
-        yield from answers_of(self.ws, letter.channel, parsed, letter.received_at, letter.id)
+        for said in told.announcements:
+            self.problems[f"{letter.channel}: {said}"] = None
+        for type_, count in told.left_out.items():
+            self.left_out[f"{letter.channel}: {type_}"] += count
+        yield from answers_of(self.ws, letter.channel, told.responses, letter.received_at, letter.id)
 
     # --- channels that are asked ----------------------------------------------------------------------
 

@@ -304,13 +304,19 @@ def test_the_command_says_what_came_and_fails_for_what_could_not_be_read(
     with closing(open_workspace(tmp_path, lambda name: "")) as ws:
         inbox.put(ws.database, None, clicked(7, "c1"), NOW)
         inbox.put(ws.database, "gone", b"[]", NOW)
+        unheard_of = [
+            {"id": f"e{n}", "key": "7.x", "event": "levitated", "at": NOW.isoformat()} for n in (1, 2)
+        ]
+        inbox.put(ws.database, "email", json.dumps(unheard_of).encode(), NOW)
     assert _exit_code("--project", str(tmp_path), "collect") == 1
-    assert capsys.readouterr().out.splitlines()[:2] == [
-        "2 letters read, 1 of them unreadable",
+    assert capsys.readouterr().out.splitlines()[:3] == [
+        "3 letters read, 1 of them unreadable",
         "1 new answers, 1 of unknown messages; 0 repeated",
+        "2 events that change nothing: 2 email: levitated",
     ]
     assert _exit_code("--project", str(tmp_path), "collect", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["letters"] == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["letters"], told["left_out"]) == (0, {})
 
 
 def _exit_code(*arguments: str) -> Any:

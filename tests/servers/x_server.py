@@ -43,11 +43,11 @@ class XServer(StandIn):
 
     # --- what people do -------------------------------------------------------------------------------
 
-    def mention(self, author: str, text: str, replying_to: str = "") -> str:
+    def mention(self, author: str, text: str, replying_to: str = "", how: str = "replied_to") -> str:
         """Somebody writes about the account; the id."""
         item = self._new(text, author_id=author)
         if replying_to:
-            item["referenced_tweets"] = [{"type": "replied_to", "id": replying_to}]
+            item["referenced_tweets"] = [{"type": how, "id": replying_to}]
         self.mentions.append(item)
         return str(item["id"])
 

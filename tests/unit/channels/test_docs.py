@@ -65,7 +65,7 @@ def test_every_member_and_protocol_of_the_port_is_in_the_page_on_writing_one() -
     ways_back = (
         port.Receiver,
         port.Condenser,
-        port.Announcer,
+        port.Teller,
         port.Challenger,
         port.Poller,
         port.Publisher,

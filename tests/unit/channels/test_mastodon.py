@@ -413,6 +413,12 @@ def test_one_word_ends_the_messages(kind: str, said: str, expected: ResponseKind
         assert (response.kind, response.address) == (expected, "ann@social.example")
 
 
+OTHER_NOTIFICATIONS = (
+    *("status", "reblog", "follow", "follow_request", "favourite", "poll", "update", "quote"),
+    *("quoted_update", "severed_relationships", "moderation_warning", "admin.sign_up", "admin.report"),
+)
+
+
 def test_other_notifications_and_malformed_ones_are_left_out() -> None:
     whole = {"id": "9", "type": "mention", "created_at": "2026-06-03T12:00:00.000Z"}
     broken = [
@@ -423,9 +429,24 @@ def test_other_notifications_and_malformed_ones_are_left_out() -> None:
     ]
     with mastodon(reading=[Answer(200, broken), Answer(200, [])]) as (server, channel):
         assert channel.poll("1").responses == []
-        for type_ in ("favourite", "reblog", "follow", "status", "poll", "update"):
+        for type_ in OTHER_NOTIFICATIONS:
             server.notify(type_, "ann", {})
         assert channel.poll("1").responses == []
+
+
+@pytest.mark.parametrize("kind", ["post", "message"])
+def test_an_instance_that_lists_all_it_has_is_understood_too(kind: str) -> None:
+    # Before 3.5 none knew `types[]`.
+    visibility = "direct" if kind == "message" else "public"
+    status = {"id": "5", "content": "<p>stop</p>", "visibility": visibility, "in_reply_to_id": None}
+    common = {"created_at": "2026-06-03T12:00:00.000Z", "account": {"acct": "ann"}, "status": status}
+    listed = [
+        {"id": str(number), "type": type_, **common}
+        for number, type_ in enumerate([*OTHER_NOTIFICATIONS, "mention"], start=10)
+    ]
+    with mastodon(kind=kind, reading=[Answer(200, listed[::-1]), Answer(200, [])]) as (_, channel):
+        [response] = channel.poll("1").responses
+    assert response.event_id == listed[-1]["id"]
 
 
 def test_the_hosts_name_is_base_urls_unless_it_is_said() -> None:

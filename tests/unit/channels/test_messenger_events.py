@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channels.messenger_events import parse
+from channels import messenger_events
 from holdfast.channel import Response, ResponseKind
 from tests.servers.graph_server import PAGE_ID
 
@@ -30,7 +30,7 @@ def body(*events: Any, page_id: str = PAGE_ID) -> bytes:
 
 
 def read(given: bytes) -> list[Response]:
-    return parse(given, PAGE_ID, ("stop", "unsubscribe"))
+    return list(messenger_events.read(given, PAGE_ID, ("stop", "unsubscribe")).responses)
 
 
 def test_a_delivery_is_of_each_message_that_it_names() -> None:

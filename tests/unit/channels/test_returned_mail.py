@@ -179,11 +179,40 @@ def test_the_status_says_why_and_whether_the_address_is_dead(
     assert (found.reason, found.permanent) == (reason, is_permanent)
 
 
-def test_a_complaint_that_is_none_is_left_alone() -> None:
-    assert (
-        told(letter("feedback_report").replace(b"type: abuse", b"type: x").replace(b"abuse", b"not-spam"))
-        is None
-    )
+@pytest.mark.parametrize(
+    ("type_", "kind"),
+    [
+        ("abuse", ResponseKind.COMPLAINED),
+        ("fraud", ResponseKind.COMPLAINED),
+        ("Opt-Out", ResponseKind.UNSUBSCRIBED),
+        ("opt-out-list", ResponseKind.UNSUBSCRIBED),
+        ("not-spam", None),
+        ("auth-failure", None),
+        ("virus", None),
+        ("other", None),
+        ("something-new", None),
+    ],
+)
+def test_a_feedback_report_is_taken_at_its_type(type_: str, kind: ResponseKind | None) -> None:
+    content = letter("feedback_report").replace(b"type: abuse", b"type: x")
+    found = told(content.replace(b"abuse", type_.encode()))
+    assert (None if found is None else found.kind) == kind
+
+
+@pytest.mark.parametrize(
+    ("action", "kind"),
+    [
+        ("failed", BOUNCED),
+        ("delayed", ResponseKind.DEFERRED),
+        ("delivered", ResponseKind.DELIVERED),
+        ("relayed", None),
+        ("expanded", None),
+        ("something-new", None),
+    ],
+)
+def test_a_notice_is_taken_at_its_action(action: str, kind: ResponseKind | None) -> None:
+    found = told(letter("postfix_unknown_user").replace(b"Action: failed", f"Action: {action}".encode()))
+    assert (None if found is None else found.kind) == kind
 
 
 # --- whose it is ----------------------------------------------------------------------------------

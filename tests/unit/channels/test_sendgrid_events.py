@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from channels import open_channel
-from channels.sendgrid_events import announcements, parse
+from channels.sendgrid_events import read
 from channels.sendgrid_signature import NEWEST, OLDEST, PublicKeys
 from holdfast.channel import RejectReason, Response, ResponseKind
 from holdfast.errors import AnswerRefused, SettingsError
@@ -129,7 +129,7 @@ def event(kind: str, **more: Any) -> dict[str, Any]:
 
 
 def parsed(*events: Any) -> list[Response]:
-    return parse(json.dumps(events).encode())
+    return list(read(json.dumps(events).encode()).responses)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_what_becomes_of_the_account_is_told_in_sendgrids_word_and_no_more() -> 
         event("delivered"),
         None,
     ]
-    said = announcements(json.dumps(told).encode())
+    said = read(json.dumps(told).encode()).announcements
     assert [re.search(r"\((.*)\)", each)[1] for each in said] == [  # type: ignore[index]
         "compliance_suspend",
         "it does not say how",
@@ -253,7 +253,7 @@ def test_what_becomes_of_the_account_is_told_in_sendgrids_word_and_no_more() -> 
 )
 def test_a_body_that_is_no_list_is_an_error_without_its_text(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"^no (JSON|list of events)$") as error:
-        parse(body)
+        read(body)
     assert error.value.__suppress_context__ or error.value.__context__ is None
 
 
@@ -278,6 +278,6 @@ def test_no_garbage_breaks_the_parser_or_loses_its_neighbours(garbage: list[Any]
 @given(st.binary())
 def test_any_bytes_are_responses_or_a_value_error(body: bytes) -> None:
     try:
-        assert isinstance(parse(body), list)
+        assert read(body).responses is not None
     except ValueError:
         return

@@ -293,7 +293,7 @@ def test_the_password_of_the_address_lets_mail_in() -> None:
     opened.verify(basic(PASSWORD), BODY, NOW)
     opened.verify(basic(PASSWORD, user=""), BODY, NOW)
     assert [answer.kind for answer in opened.parse(BODY)] == [ResponseKind.REPLIED]
-    assert opened.announcements(BODY) == []
+    assert opened.told(BODY).announcements == ()
     opened.close()
 
 

@@ -257,10 +257,7 @@ ANSWERS = [
 ]  # fmt: skip
 
 LEFT_OUT = [
-    *(
-        status(word)
-        for word in ("accepted", "scheduled", "queued", "sending", "sent", "read", "canceled", "")
-    ),
+    *(status(word) for word in ("accepted", "scheduled", "queued", "sending", "sent", "canceled", "")),
     status("delivered", MessageSid=""),
     status("delivered", MessageSid="SM1"),
     incoming("STOP", From="whatsapp:+4915112345678"),

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channels.whatsapp_events import CODES, parse
+from channels import whatsapp_events
+from channels.whatsapp_events import CODES
 from holdfast.channel import RejectReason, Response, ResponseKind
 from tests.servers.graph_server import PHONE_NUMBER_ID
 
@@ -49,7 +50,7 @@ def inbound(type_: str = "text", **more: Any) -> dict[str, Any]:
 
 
 def read(given: bytes) -> list[Response]:
-    return parse(given, PHONE_NUMBER_ID, ("stop", "unsubscribe"))
+    return list(whatsapp_events.read(given, PHONE_NUMBER_ID, ("stop", "unsubscribe")).responses)
 
 
 # --- statuses -------------------------------------------------------------------------------------

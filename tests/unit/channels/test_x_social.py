@@ -309,6 +309,17 @@ def test_mentions_come_once_oldest_first_and_only_from_now_on() -> None:
         assert list(channel.poll(polled.cursor).responses) == []
 
 
+def test_who_quotes_has_written_and_who_reposts_has_not() -> None:
+    with x() as (server, channel):
+        cursor = server.mention("11", "before we asked")
+        ids = {
+            how: server.mention("11", "@acme hm", "5", how) for how in ("quoted", "retweeted", "replied_to")
+        }
+        polled = channel.poll(cursor)
+    assert [response.event_id for response in polled.responses] == [ids["quoted"], ids["replied_to"]]
+    assert polled.cursor == ids["replied_to"]
+
+
 def test_direct_messages_are_replies_of_who_wrote_them() -> None:
     with x(kind="message") as (server, channel):
         first = channel.poll("")
