@@ -107,7 +107,8 @@ def test_a_token_opens_the_page_that_it_is_for_and_no_other(
                 ).status_code
                 != 404
             }
-            assert len(opening) == 1, route.path
+            # A code that customers pass on is kept, not signed.
+            assert len(opening) == (0 if "{code}" in route.path else 1), route.path
 
 
 def pages_of(app: Any) -> list[APIRoute]:
