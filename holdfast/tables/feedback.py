@@ -45,7 +45,6 @@ RESPONSE_KINDS = ("accepted", "deferred", *MESSAGE_RESPONSES, "resubscribed", "m
 SAID = text("kind IN ('replied', 'mentioned', 'answered', 'complained')")
 """Of responses: what customers said in words or points. SQLite uses its index where a query says so too."""
 _REFERRED = text("kind = 'referred'")
-_SAID = text("kind IN ('replied', 'mentioned', 'answered', 'complained')")
 
 CASE_REASONS = ("reply", "mention", "low_score", "spam_report", "by_hand")
 _OPEN = text("closed_at IS NULL")
