@@ -91,6 +91,9 @@ class Brand(_Part):
     name: str = "Acme"
     sender: Mailbox = Field("Acme <hello@acme.example>", alias="from")
     reply_to: Mailbox | None = Field(None, description="Where answers to email go. Absent: to the sender.")
+    color: Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")] = Field(
+        "#1f5c4d", description="Of buttons and links, in email and on the pages for customers: #rrggbb."
+    )
     postal_address: str = ""
     public_url: WebAddress = Field(
         "https://example.invalid", description="Where the pages for customers are served."

@@ -91,7 +91,7 @@ class Library:
         self.environment = TemplateEnvironment(root)
         self.files = self.environment.files
         self.business = business
-        self._brand = BrandScope(brand.name, brand.postal_address, brand.public_url)
+        self._brand = BrandScope.of(brand)
         # Cached as bound functions, so that the caches live and die with the library.
         self.choose = lru_cache(maxsize=4096)(self._choose)
         self.open = lru_cache(maxsize=None)(self._open_file)

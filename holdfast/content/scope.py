@@ -13,6 +13,8 @@ from typing import Any, Literal, TypedDict, get_type_hints
 from markupsafe import Markup
 
 from holdfast.audience.people import Attributes, Customer, History, Line, Money, Order, Product
+from holdfast.content.colours import Scheme, on_dark, on_light
+from holdfast.settings import Brand
 from holdfast.surveys import Survey
 
 
@@ -33,11 +35,20 @@ class StepScope:
 
 @dataclass(frozen=True, slots=True)
 class BrandScope:
-    """Who writes: from holdfast.yaml."""
+    """Who writes: from holdfast.yaml. `light` and `dark` are the brand's colours on such paper."""
 
     name: str
     postal_address: str
     public_url: str
+    light: Scheme
+    dark: Scheme
+
+    @classmethod
+    def of(cls, brand: Brand) -> BrandScope:
+        """What templates and pages are told of the brand."""
+        return cls(
+            brand.name, brand.postal_address, brand.public_url, on_light(brand.color), on_dark(brand.color)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +129,7 @@ VISIBLE_TYPES: frozenset[type] = frozenset(
         Money,
         Order,
         Product,
+        Scheme,
         StepScope,
     }
 )

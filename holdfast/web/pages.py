@@ -19,6 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sqlalchemy.exc import SQLAlchemyError
 
 from holdfast import responses
+from holdfast.content.scope import BrandScope
 from holdfast.delivery import Workspace
 from holdfast.errors import HoldfastError, StoreError
 from holdfast.responses import Contact
@@ -56,9 +57,10 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        style = self._templates.get_template("style.css").render()
+        brand = BrandScope.of(ws.project.brand)
+        style = self._templates.get_template("style.css").render(light=brand.light, dark=brand.dark)
         digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
-        self._templates.globals |= {"style": style, "brand": ws.project.brand}
+        self._templates.globals |= {"style": style, "brand": brand}
         self._headers = {
             "Cache-Control": "no-store",
             "Content-Security-Policy": (
