@@ -1,4 +1,4 @@
-"""Read what is new in the project's sources: customers, their orders, lines and events.
+"""Read what is new in the project's sources: customers, their orders, lines, refunds and events.
 
 Prefect may run this twice or lose it: what was read is marked together with what was kept of it, and reading
 it again changes nothing.

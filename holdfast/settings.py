@@ -37,7 +37,7 @@ SECRET_KEYS = re.compile(
 )
 SECRET_BYTES = 16
 
-Kind = Literal["customers", "orders", "lines", "events"]
+Kind = Literal["customers", "orders", "lines", "refunds", "events"]
 """What is imported."""
 
 Scope = Literal["customers", "orders", "lines", "refunds", "events", "cases", "metrics"]
@@ -340,6 +340,7 @@ class SyncSource(_Part):
     customers: SourcePart | None = None
     orders: SourcePart | None = None
     lines: SourcePart | None = None
+    refunds: SourcePart | None = None
     events: SourcePart | None = None
 
     @property
@@ -351,7 +352,7 @@ class SyncSource(_Part):
     def _complete(self) -> Self:
         if not self.parts:
             raise PydanticCustomError(
-                "source", "a source of nothing; expected customers, orders, lines or events"
+                "source", "a source of nothing; expected customers, orders, lines, refunds or events"
             )
         if any((part.sql is None) != (self.url is None) for part in self.parts.values()):
             raise PydanticCustomError(

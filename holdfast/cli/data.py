@@ -66,6 +66,12 @@ def lines(context: typer.Context, file: File, rejects: Rejects = None, as_json: 
 
 
 @importing.command()
+def refunds(context: typer.Context, file: File, rejects: Rejects = None, as_json: AsJson = False) -> None:
+    """Refunds: refund_id,order_id,refunded_at,amount."""
+    _import(context.obj, "refunds", file, rejects, as_json)
+
+
+@importing.command()
 def events(context: typer.Context, file: File, rejects: Rejects = None, as_json: AsJson = False) -> None:
     """Events: event_id,customer_id,event,occurred_at,…"""
     _import(context.obj, "events", file, rejects, as_json)

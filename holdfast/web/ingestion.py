@@ -1,4 +1,4 @@
-"""Customers, orders, lines and events from other systems, as JSON, by the rules of the import."""
+"""Customers, orders, lines, refunds and events from other systems, as JSON, by the rules of the import."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 
 
 def routes(ws: Workspace, clock: Callable[[], datetime], access: Access) -> APIRouter:
-    """POST /api/customers, /api/orders, /api/lines and /api/events."""
+    """POST /api/customers, /api/orders, /api/lines, /api/refunds and /api/events."""
 
     async def ingest(kind: Kind, request: Request) -> Ingested:
         return await run_in_threadpool(take, kind, await read_body(request, LARGEST_BODY))

@@ -122,11 +122,13 @@ class Shop:
                 )
             )
 
-    def order(self, id_: int, at: datetime) -> None:
+    def order(self, id_: int, at: datetime) -> str:
+        """An order of 1.00; its id in the shop."""
+        external_id = f"o{id_}-{at.timestamp()}"
         with self.database.write() as connection:
             connection.execute(
                 insert(orders).values(
-                    external_id=f"o{id_}-{at.timestamp()}",
+                    external_id=external_id,
                     customer_id=id_,
                     ordered_at=at,
                     month=0,
@@ -137,6 +139,7 @@ class Shop:
                 )
             )
             refresh_profiles(connection, [id_])
+        return external_id
 
 
 @dataclass

@@ -10,6 +10,7 @@ from sqlalchemy import insert, select, update
 
 from holdfast.responses import collect
 from holdfast.store import conversions
+from holdfast.store.imports import import_records
 from holdfast.tables import conversions as converted
 from holdfast.tables import enrollments, events, orders
 from tests.integration.conftest import NOW, Bench
@@ -70,6 +71,23 @@ def test_an_order_in_the_future_does_not_count_until_its_time(bench: Bench) -> N
     bench.shop.order(1, NOW + timedelta(days=5))
     assert refresh(bench, now=NOW + timedelta(days=4)) == 0
     assert refresh(bench, now=NOW + timedelta(days=5)) == 1
+
+
+def test_a_refund_lowers_the_value_and_with_nothing_left_the_conversion_is_taken_back(bench: Bench) -> None:
+    enrolled(bench)
+    order_id = bench.shop.order(1, NOW + timedelta(days=1))
+    refresh(bench)
+
+    def refund(amount: str) -> None:
+        record = {"refund_id": "F1", "order_id": order_id, "refunded_at": NOW, "amount": amount}
+        ws = bench.ws
+        import_records(ws.database, ws.project, ws.secret, "refunds", [record], now=MUCH_LATER)
+        refresh(bench)
+
+    refund("0.40")
+    assert found(bench)[1][2] == 60
+    refund("1.00")
+    assert found(bench) == {}
 
 
 @on_sqlite

@@ -113,7 +113,8 @@ def test_an_empty_file_is_a_project(written: Callable[[str], Path]) -> None:
         ),
         (
             "sources: {shop: {}}\n",
-            "holdfast.yaml:1:17: `shop`: a source of nothing; expected customers, orders, lines or events\n"
+            "holdfast.yaml:1:17: `shop`: a source of nothing;"
+            " expected customers, orders, lines, refunds or events\n"
             "    sources: {shop: {}}\n                    ^",
         ),
         (

@@ -25,9 +25,11 @@ from holdfast.store.imports.history import (
     EVENT_COLUMNS,
     LINE_COLUMNS,
     ORDER_COLUMNS,
+    REFUND_COLUMNS,
     EventRows,
     LineRows,
     OrderRows,
+    RefundRows,
 )
 from holdfast.store.imports.records import read_json_lines, read_parquet, record_rows
 from holdfast.store.imports.rejects import RejectsFile
@@ -51,6 +53,7 @@ COLUMNS: dict[Kind, tuple[str, ...]] = {
     "customers": CUSTOMER_COLUMNS,
     "orders": ORDER_COLUMNS,
     "lines": LINE_COLUMNS,
+    "refunds": REFUND_COLUMNS,
     "events": EVENT_COLUMNS,
 }
 """The columns that have a meaning; others are custom attributes, properties, or passed over."""
@@ -97,6 +100,7 @@ _ROWS: dict[Kind, Callable[[Header, Conventions, bytes, datetime], _Rows]] = {
     "customers": CustomerRows,
     "orders": OrderRows,
     "lines": LineRows,
+    "refunds": RefundRows,
     "events": EventRows,
 }
 

@@ -1,21 +1,37 @@
-"""What customers did, from files: orders, their lines, and events."""
+"""What customers did, from files: orders, their lines and refunds, and events."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Column, Connection, Integer, Select, Table, Text, delete, func, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Integer,
+    Select,
+    Table,
+    Text,
+    and_,
+    cast,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from holdfast.store.imports.rows import REJECT_COLUMNS, Header, Row, Written
 from holdfast.store.imports.values import Conventions, Rejected, count, identifier, scalar, to_json, words
 from holdfast.store.profiles import extend_profiles, refresh_profiles
 from holdfast.store.staging import stage, staging_table, upsert
-from holdfast.tables import customers, events, order_lines, orders
+from holdfast.tables import Id, customers, events, order_lines, orders, refunds
 
 ORDER_COLUMNS = ("order_id", "customer_id", "ordered_at", "total", "currency", "status")
 LINE_COLUMNS = ("order_id", "sku", "name", "category", "quantity", "unit_price")
+REFUND_COLUMNS = ("refund_id", "order_id", "refunded_at", "amount")
 EVENT_COLUMNS = ("event_id", "customer_id", "event", "occurred_at")
 
 # Shops' words for how far an order came. Cancelled, refunded and test orders count nowhere.
@@ -62,7 +78,9 @@ def _staging_for(table: Table) -> Table:
 
 _staged_orders = _staging_for(orders)
 _staged_lines = _staging_for(order_lines)
+_staged_refunds = _staging_for(refunds)
 _staged_events = _staging_for(events)
+_refunded_orders = staging_table("refunded_orders", Column("order_id", Id, primary_key=True))
 
 
 class OrderRows:
@@ -98,6 +116,7 @@ class OrderRows:
         """Orders, and what follows from them."""
         stage(connection, _staged_orders, rows)
         refused = _resolve(connection, _staged_orders, "customer_id", customers)
+        _keep_refunds_off(connection)
         facts = ["customer_id", "ordered_at", "month", "total", "currency", "status", "qualifying"]
         # Both customers of an order: it may have moved from one to the other.
         changed = connection.execute(
@@ -150,6 +169,75 @@ class LineRows:
         return Written(written, refused)
 
 
+class Claim(NamedTuple):
+    """A refund that is to be kept: of which order, and, where it is known already, what it was before."""
+
+    line: int
+    order_id: int
+    amount: int
+    order_id_before: int | None
+    amount_before: int
+
+
+class RefundRows:
+    """Reads rows of a file of refunds, and writes a chunk of them: their orders come to less."""
+
+    def __init__(self, header: Header, conventions: Conventions, secret: bytes, now: datetime) -> None:
+        header.require(REFUND_COLUMNS, REFUND_COLUMNS)
+        self._conventions = conventions
+        self._pick = header.picker(*REFUND_COLUMNS)
+
+    def read(self, row: Row) -> tuple[str, tuple[Any, ...]]:
+        """The refund of one row, by its id. Raises Rejected."""
+        refund_id, order_id, refunded_at, written_amount = self._pick(row.fields)
+        refund_id = identifier("refund_id", refund_id)
+        amount = self._conventions.amount("amount", written_amount)
+        if not amount:
+            raise Rejected("amount: nothing")
+        return refund_id, (
+            row.line,
+            identifier("order_id", order_id),
+            refund_id,
+            None,
+            self._conventions.moment("refunded_at", refunded_at)[0],
+            amount,
+        )
+
+    def write(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> Written:
+        """Refunds of orders that are there, and what follows from them."""
+        stage(connection, _staged_refunds, rows)
+        refused = _resolve(connection, _staged_refunds, "order_id", orders)
+        claims, left = _claims(connection)
+        if over := exceeding(claims, left):
+            connection.execute(delete(_staged_refunds).where(_staged_refunds.c.line.in_(over)))
+            refused |= dict.fromkeys(over, "amount: more than is left of the order")
+        facts = ["order_id", "refunded_at", "amount"]
+        written = upsert(connection, refunds, _values(_staged_refunds), key=["external_id"], update=facts)
+        # Both orders of a refund: it may have moved from one to the other.
+        touched = {id_ for claim in claims for id_ in (claim.order_id, claim.order_id_before) if id_}
+        if written:
+            refresh_profiles(connection, _take_refunds_off(connection, touched))
+        return Written(written, refused)
+
+
+def exceeding(claims: Iterable[Claim], left: dict[int, int]) -> list[int]:
+    """Lines of the refunds that are more than is left of their orders, each judged after those before it.
+
+    `left` has what is left of every order that is claimed from; it is brought up to date. A refund that
+    grows no larger is always taken: it may be of before the order came to less.
+    """
+    lines = []
+    for line, order_id, amount, order_id_before, amount_before in claims:
+        own = amount_before if order_id_before == order_id else 0
+        if amount > max(own, left[order_id] + own):
+            lines.append(line)
+            continue
+        left[order_id] += own - amount
+        if order_id_before != order_id and order_id_before in left:
+            left[order_id_before] += amount_before
+    return lines
+
+
 class EventRows:
     """Reads rows of a file of events, and writes a chunk of them."""
 
@@ -186,6 +274,66 @@ class EventRows:
         return Written(
             upsert(connection, events, _values(_staged_events), key=["external_id"], update=facts), refused
         )
+
+
+def _keep_refunds_off(connection: Connection) -> None:
+    """Takes off the staged orders what was refunded of them: they say what they came to before."""
+    staged, gross = _staged_orders.c, _staged_orders.c.total
+    connection.execute(
+        update(_staged_orders)
+        .where(staged.external_id == orders.c.external_id, orders.c.refunded > 0)
+        .values(
+            refunded=orders.c.refunded,
+            total=gross - orders.c.refunded,
+            qualifying=and_(staged.qualifying, gross > orders.c.refunded),
+        )
+    )
+
+
+def _claims(connection: Connection) -> tuple[list[Claim], dict[int, int]]:
+    """The staged refunds in the order of their lines, and what is left of their orders."""
+    staged = _staged_refunds.c
+    found = connection.execute(
+        select(
+            staged.line,
+            staged.order_id,
+            staged.amount,
+            refunds.c.order_id.label("order_id_before"),
+            func.coalesce(refunds.c.amount, 0).label("amount_before"),
+            orders.c.total,
+        )
+        .join_from(_staged_refunds, orders, orders.c.id == staged.order_id)
+        .outerjoin(refunds, refunds.c.external_id == staged.external_id)
+        .order_by(staged.line)
+    ).all()
+    return [Claim(*row[:-1]) for row in found], {row.order_id: row.total for row in found}
+
+
+def _take_refunds_off(connection: Connection, order_ids: Iterable[int]) -> set[int]:
+    """Brings these orders up to date with all of their refunds; the customers of those that changed."""
+    stage(connection, _refunded_orders, [(id_,) for id_ in order_ids])
+    summed = (
+        select(
+            _refunded_orders.c.order_id,
+            cast(func.coalesce(func.sum(refunds.c.amount), 0), BigInteger).label("refunded"),
+        )
+        .join_from(_refunded_orders, refunds, refunds.c.order_id == _refunded_orders.c.order_id, isouter=True)
+        .group_by(_refunded_orders.c.order_id)
+        .subquery()
+    )
+    left = orders.c.total + orders.c.refunded - summed.c.refunded
+    changed = connection.scalars(
+        update(orders)
+        .where(orders.c.id == summed.c.order_id, orders.c.refunded != summed.c.refunded)
+        .values(
+            refunded=summed.c.refunded,
+            total=left,
+            # Nothing was refunded of an order that came to nothing, and it counts.
+            qualifying=and_(orders.c.status.not_in(_NOT_COUNTED), or_(summed.c.refunded == 0, left > 0)),
+        )
+        .returning(orders.c.customer_id)
+    )
+    return set(changed)
 
 
 def _status(text: str) -> str:

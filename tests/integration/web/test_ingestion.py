@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select
 
 from holdfast.store.imports import COLUMNS
-from holdfast.tables import customers, events, order_lines, orders
+from holdfast.tables import customers, events, order_lines, orders, refunds
 from holdfast.web.ingestion import LARGEST_BODY, MOST_RECORDS
 from tests.integration.web.conftest import TOKEN, MakeWeb, Outage, Web, on_sqlite
 
@@ -36,11 +36,13 @@ def count(web: Web, table: Any) -> int:
 
 def test_all_kinds_of_records_are_taken(web: Web) -> None:
     line = {"order_id": "R1", "sku": "TEA", "name": "Sencha", "quantity": 2, "unit_price": "12.45"}
+    back = {"refund_id": "F1", "order_id": "R1", "refunded_at": "2026-06-02T09:00:00Z", "amount": "12.45"}
     seen = {"event_id": "E1", "customer_id": "new", "event": "viewed", "occurred_at": "2026-06-02T10:00:00Z"}
     for kind, record, table in [
         ("customers", {"customer_id": "new", "email": "new@shop.example", "tier": "gold"}, customers),
         ("orders", ORDER, orders),
         ("lines", line, order_lines),
+        ("refunds", back, refunds),
         ("events", seen, events),
     ]:
         before = count(web, table)
@@ -101,7 +103,7 @@ def test_nothing_is_lost_when_the_database_goes_away(web: Web) -> None:
 @on_sqlite
 def test_openapi_describes_ingestion_and_nothing_else(web: Web) -> None:
     described = web.client.get("/api/openapi.json").json()
-    assert set(described["paths"]) == {"/api/customers", "/api/orders", "/api/lines", "/api/events"}
+    assert set(described["paths"]) == {f"/api/{kind}" for kind in COLUMNS}
     operation = described["paths"]["/api/orders"]["post"]
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
     assert (schema["type"], schema["maxItems"]) == ("array", MOST_RECORDS)
