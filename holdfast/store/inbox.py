@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Text, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from holdfast.errors import StoreError
 from holdfast.store.database import Database
+from holdfast.store.group_commit import GroupCommit
 from holdfast.tables import inbox
+
+# Written in a few hundredths of a second. (One letter may have more.)
+_BYTES_AT_ONCE = 4_000_000
+
+_Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,24 +32,60 @@ class Letter:
     received_at: datetime
 
 
-def put(database: Database, channel: str | None, body: bytes, now: datetime) -> bool:
-    """Keeps a body, committed when this returns; False: these very bytes of the channel were there already.
+class Inbox:
+    """Where a process with several threads keeps what comes: those who come during a write share the next
+    one, and its commit."""
 
-    Bodies of our own links have no channel, and are each their own.
-    """
-    letter = {
-        "channel": channel,
-        "received_at": now,
-        "body": body,
-        "digest": hashlib.sha256(body).digest(),
-    }
-    try:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._write = GroupCommit(self._written, _BYTES_AT_ONCE, size=lambda letter: len(letter["body"]))
+
+    def put(self, channel: str | None, body: bytes, now: datetime) -> bool:
+        """Keeps a body, committed when this returns; False: these very bytes of the channel were there
+        already. Raises what the database raises.
+
+        Bodies of our own links have no channel, and are each their own.
+        """
+        became = self._write(
+            {
+                "channel": channel,
+                "received_at": now,
+                "body": body,
+                "digest": hashlib.sha256(body).digest(),
+            }
+        )
+        if isinstance(became, Exception):
+            raise became
+        return became
+
+    def _written(self, letters: Sequence[_Row]) -> Sequence[bool | Exception]:
+        """Whether each is new; or why none could be kept, for all: they are not tried one by one while a
+        database does not answer."""
+        try:
+            try:
+                self._insert(letters)
+            except IntegrityError:
+                return [self._is_new(letter) for letter in letters]
+        except (StoreError, SQLAlchemyError) as error:
+            return [error] * len(letters)
+        return [True] * len(letters)
+
+    def _is_new(self, letter: _Row) -> bool:
+        try:
+            self._insert([letter])
+        except IntegrityError:
+            return False
+        return True
+
+    def _insert(self, letters: Sequence[_Row]) -> None:
         # A plain INSERT: SQLAlchemy would compile an ON CONFLICT anew for each letter, half of all the work.
-        with database.write() as connection:
-            connection.execute(insert(inbox), letter)
-    except IntegrityError:
-        return False
-    return True
+        with self._database.write() as connection:
+            connection.execute(insert(inbox), letters)
+
+
+def put(database: Database, channel: str | None, body: bytes, now: datetime) -> bool:
+    """Keeps one body, as `Inbox.put` does, by itself."""
+    return Inbox(database).put(channel, body, now)
 
 
 def waiting(connection: Connection, after_id: int, limit: int) -> list[Letter]:

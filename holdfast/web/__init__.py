@@ -21,6 +21,7 @@ from holdfast.delivery import Workspace
 from holdfast.errors import HoldfastError
 from holdfast.orchestration.redaction import protect_logs
 from holdfast.settings import ReadBlock, access_tokens
+from holdfast.store.inbox import Inbox
 from holdfast.tokens import TokenForged
 from holdfast.web import cases, ingestion, links, monitoring, pages, surveys, webhooks
 from holdfast.web.bearer import Access
@@ -61,11 +62,11 @@ def create_app(ws: Workspace, clock: Callable[[], datetime], read_block: ReadBlo
     served = FastAPI(
         title="Holdfast ingestion", openapi_url="/api/openapi.json", docs_url=None, redoc_url=None
     )
-    registry = CollectorRegistry()
+    inbox, registry = Inbox(ws.database), CollectorRegistry()
     intake = monitoring.Intake(ws.project.channels, registry)
     access = Access(access_tokens(ws.project, read_block))
-    served.include_router(webhooks.routes(ws, clock, intake))
-    served.include_router(links.routes(ws, clock, shown, intake))
+    served.include_router(webhooks.routes(ws, clock, inbox, intake))
+    served.include_router(links.routes(ws, clock, shown, inbox, intake))
     served.include_router(pages.routes(ws, clock, shown))
     served.include_router(surveys.routes(ws, clock, shown, intake))
     served.include_router(ingestion.routes(ws, clock, access))

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from holdfast.delivery import Workspace
 from holdfast.errors import StoreError
 from holdfast.responses import Contact
-from holdfast.store import inbox
+from holdfast.store.inbox import Inbox
 from holdfast.tables import to_microseconds
 from holdfast.tokens import TokenForged
 from holdfast.web.monitoring import OUR_LINKS, Intake, Outcome
@@ -51,7 +51,9 @@ def machine_reason(method: str, user_agent: str) -> str:
     return ""
 
 
-def routes(ws: Workspace, clock: Callable[[], datetime], pages: Pages, intake: Intake) -> APIRouter:
+def routes(
+    ws: Workspace, clock: Callable[[], datetime], pages: Pages, inbox: Inbox, intake: Intake
+) -> APIRouter:
     """GET and HEAD /c/{track}/{link}, /o/{track}.gif and /r/{code}."""
     router = APIRouter(include_in_schema=False)
 
@@ -96,7 +98,7 @@ def routes(ws: Workspace, clock: Callable[[], datetime], pages: Pages, intake: I
 
     def keep(kind: str, body: bytes, now: datetime) -> None:
         try:
-            inbox.put(ws.database, None, body, now)
+            inbox.put(None, body, now)
             intake.count(OUR_LINKS, Outcome.TAKEN)
         except (StoreError, SQLAlchemyError) as error:
             intake.count(OUR_LINKS, Outcome.FAILED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -12,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import event, func, insert, select
+from sqlalchemy.exc import OperationalError
 
 from holdfast.channel import InDoubt, Outcome, Polled, PostNumbers, Response, ResponseKind
 from holdfast.cli import main
@@ -23,7 +25,7 @@ from holdfast.store import inbox
 from holdfast.store.cursors import read_cursor, write_cursor
 from holdfast.store.database import Database
 from holdfast.tables import inbox as letters
-from holdfast.tables import posts, responses, to_microseconds
+from holdfast.tables import metadata, posts, responses, to_microseconds
 from holdfast.wiring import open_workspace
 from tests.fakes.scripted_channel import ScriptedChannel, ScriptedSettings
 from tests.integration.conftest import NOW, Bench
@@ -108,6 +110,37 @@ def test_the_same_bytes_are_kept_once_a_channel_and_those_of_our_links_always(da
     kept = [inbox.put(database, channel, b"[]", NOW) for channel in ("a", "a", "b", None, None)]
     assert kept == [True, False, True, True, True]
     assert counted(database, letters) == 4
+
+
+@on_sqlite
+def test_letters_that_come_during_a_write_share_the_next_one(database: Database) -> None:
+    shared, commits = inbox.Inbox(database), []
+    bodies = [b"first", b"second", b"third", b"fourth", b"third"]
+    with ThreadPoolExecutor(len(bodies)) as pool:
+        with database.write():
+            event.listen(database.engine, "commit", commits.append)
+            kept = [pool.submit(shared.put, "a", bodies[0], NOW)]
+            # It has taken itself out of those who wait, and waits for the database.
+            while shared._write._waiting or not shared._write._turn.locked():
+                os.sched_yield()
+            for place, body in enumerate(bodies[1:], start=1):
+                kept.append(pool.submit(shared.put, "a", body, NOW))
+                while len(shared._write._waiting) < place:
+                    os.sched_yield()
+        assert [each.result() for each in kept] == [True, True, True, True, False]
+    # Ours; the first letter's; and one each for those who shared a write with one that was there already.
+    assert len(commits) == 2 + 3
+    assert counted(database, letters) == 4
+
+
+@on_sqlite
+def test_a_database_that_takes_nothing_says_so_to_each_who_waits(database: Database) -> None:
+    shared = inbox.Inbox(database)
+    metadata.tables["inbox"].drop(database.engine)
+    with ThreadPoolExecutor(3) as pool:
+        for kept in [pool.submit(shared.put, "a", b"%d" % number, NOW) for number in range(3)]:
+            with pytest.raises(OperationalError):
+                kept.result()
 
 
 def test_many_that_put_at_once_lose_nothing(database: Database) -> None:
