@@ -20,7 +20,7 @@ from holdfast.errors import HoldfastError
 from holdfast.surveys import Survey
 
 # Of a survey its name: an answer to one is none to another.
-Purpose = Literal["unsubscribe", "preferences", "message", "track", "post", "referral", Survey]
+Purpose = Literal["unsubscribe", "preferences", "message", "track", "post", "erase", "referral", Survey]
 
 _FIRST_DAY = date(1970, 1, 1).toordinal()
 # What the address of a link is signed for; no token of a message has it.
@@ -29,6 +29,12 @@ _CONFIRM = "confirm"
 # An invitation: a message id, a last day, and as much of their signature as nobody can guess.
 _INVITED = struct.Struct(">QH")
 _SEAL_BYTES = 16
+
+
+def erasure_mark(secret: bytes, external_id: str) -> str:
+    """What tells a customer who was erased from others, when they come again, and nothing about them. By the
+    project's secret: whoever changes that one forgets whom it was."""
+    return hmac.digest(secret, b"holdfast.erased." + external_id.encode(), "sha256")[:16].hex()
 
 
 class TokenForged(HoldfastError):

@@ -6,7 +6,7 @@ import re
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from mimetypes import MimeTypes
 from pathlib import Path, PurePosixPath
 
@@ -98,6 +98,13 @@ class Library:
         self._analysis = lru_cache(maxsize=None)(self._analyse)
         self._formats = lru_cache(maxsize=4096)(self._formats_for)
         self.attachments = lru_cache(maxsize=None)(self._attachments)
+
+    @cached_property
+    def languages(self) -> frozenset[str]:
+        """The languages that any of the templates is written in, as files are named by them."""
+        own = (PurePosixPath(name).name.split(".")[2:-1] for name in self.files.names)
+        tags = {known_locale(found[0]) for found in own if found} | {known_locale(self.business.locale)}
+        return frozenset(tag.replace("_", "-") for tag in tags if tag)
 
     def candidates(self, template: str, kind: str, locale: str | None) -> Iterator[str]:
         """The files that may serve, best first, as paths under the folder."""

@@ -26,25 +26,37 @@ from sqlalchemy import (
     true,
 )
 
-from holdfast.tables import addresses, consents, customers, messages
+from holdfast.tables import addresses, consents, customers, erasures, messages
 
 _MARKETING = "marketing"
 
 
 class Recipient(NamedTuple):
-    """The customer of a message, with the message's channel and kind."""
+    """The customer of a message, with the message's channel and kind. `erased`: nobody, by now."""
 
     customer_id: int
     channel: str
     kind: str
     locale: str | None
+    timezone: str | None
+    country: str | None
+    erased: bool
 
 
 def recipient(connection: Connection, message_id: int) -> Recipient | None:
     """Whom the message was for; None: there is no such message."""
     row = connection.execute(
-        select(messages.c.customer_id, messages.c.channel, messages.c.kind, customers.c.locale)
+        select(
+            messages.c.customer_id,
+            messages.c.channel,
+            messages.c.kind,
+            customers.c.locale,
+            customers.c.timezone,
+            customers.c.country,
+            erasures.c.erased_at.is_not(None),
+        )
         .join(customers, customers.c.id == messages.c.customer_id)
+        .outerjoin(erasures, erasures.c.customer_id == customers.c.id)
         .where(messages.c.id == message_id)
     ).one_or_none()
     return Recipient(*row) if row else None

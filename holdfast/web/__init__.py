@@ -23,7 +23,7 @@ from holdfast.orchestration.redaction import protect_logs
 from holdfast.settings import ReadBlock, access_tokens
 from holdfast.store.inbox import Inbox
 from holdfast.tokens import TokenForged
-from holdfast.web import cases, ingestion, links, monitoring, pages, surveys, webhooks
+from holdfast.web import cases, ingestion, links, monitoring, pages, preferences, surveys, webhooks
 from holdfast.web.bearer import Access
 from holdfast.web.pages import LinkOver, Pages
 from holdfast.wiring import open_workspace
@@ -68,6 +68,7 @@ def create_app(ws: Workspace, clock: Callable[[], datetime], read_block: ReadBlo
     served.include_router(webhooks.routes(ws, clock, inbox, intake))
     served.include_router(links.routes(ws, clock, shown, inbox, intake))
     served.include_router(pages.routes(ws, clock, shown))
+    served.include_router(preferences.routes(ws, clock, shown))
     served.include_router(surveys.routes(ws, clock, shown, intake))
     served.include_router(ingestion.routes(ws, clock, access))
     served.include_router(cases.routes(ws, clock, access))

@@ -1,4 +1,4 @@
-"""Pages for customers: unsubscribing, preferences, and what is said when a link does not work.
+"""Pages for customers: unsubscribing, confirming, and what is said when a link does not work.
 
 A link's token is all the right there is: no cookies, no accounts. GET never changes anything, because
 scanners follow every link of an email.
@@ -10,8 +10,8 @@ import base64
 import hashlib
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Annotated, Any
-from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse
@@ -19,13 +19,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sqlalchemy.exc import SQLAlchemyError
 
 from holdfast import responses
+from holdfast.content.library import locale_chain
 from holdfast.content.scope import BrandScope
 from holdfast.delivery import Workspace
 from holdfast.errors import HoldfastError, StoreError
 from holdfast.responses import Contact
 from holdfast.tokens import Purpose, TokenExpired
 from holdfast.web.bodies import read_body
-from holdfast.web.wording import SHIPPED, Languages
+from holdfast.web.wording import SHIPPED, Languages, Wording
 
 _LARGEST_FORM = 64_000  # bytes
 # How long the way from the page of unsubscribing to the preferences is open.
@@ -50,6 +51,7 @@ class Pages:
         self._ws, self._clock = ws, clock
         own = ws.project.root / "templates" / "pages"
         self._languages = Languages(own, ws.project.business.locale)
+        self.tongues = self._languages.tongues(ws.library.languages)
         self._templates = Environment(
             loader=FileSystemLoader([own, SHIPPED]),
             autoescape=True,
@@ -104,12 +106,27 @@ class Pages:
             words=wording.texts,
             kind_name=wording.kind,
             number=wording.number,
+            label=partial(self._languages.label, locales=[contact.locale, wording.locale]),
+            date=wording.formats(contact.zone).date,
+            tongues=self.tongues.values(),
+            tongue=self._tongue(contact, wording),
             locale=wording.locale,
             direction=wording.direction,
             contact=contact,
             **values,
         )
         return HTMLResponse(text, status, {**self._headers, **(headers or {})})
+
+    def of_message(self, request: Request, page: str, message_id: int, **values: Any) -> Response:
+        """A page for the customer of a message, with a way to their preferences."""
+        contact = responses.contact_of(self._ws, message_id)
+        if contact.erased:
+            return self.notice(request, "erased", 410)
+        if not contact.exists:
+            return self.notice(request, "forged", 404)
+        last_day = (self._clock() + _PREFERENCES_OPEN).date()
+        preferences = self._ws.signer.sign("preferences", message_id, last_day)
+        return self.show(request, page, contact, preferences=preferences, **values)
 
     def notice(
         self,
@@ -119,9 +136,13 @@ class Pages:
         message_id: int | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Response:
-        """A page that says one thing: `forged`, `expired`, `over` or `unavailable`."""
+        """A page that says one thing: `forged`, `expired`, `over`, `erased` or `unavailable`."""
         contact = Contact() if message_id is None else self._known(message_id)
         return self.show(request, "notice", contact, status=status, headers=headers, what=what)
+
+    def _tongue(self, contact: Contact, wording: Wording) -> str:
+        """The tag of the language that the customer has, of those they may choose."""
+        return next((tag for tag in locale_chain(contact.locale) if tag in self.tongues), wording.locale)
 
     def _known(self, message_id: int) -> Contact:
         try:
@@ -138,39 +159,20 @@ Form = Annotated[bytes, Depends(_form)]
 
 
 def routes(ws: Workspace, clock: Callable[[], datetime], pages: Pages) -> APIRouter:
-    """GET and POST /u/{token}, /p/{token} and /y/{token}."""
+    """GET and POST /u/{token} and /y/{token}."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/u/{token}")
     def ask_to_unsubscribe(token: str, request: Request) -> Response:
         message_id = pages.message_of("unsubscribe", token)
-        return page_of(request, "unsubscribe", message_id)
+        return pages.of_message(request, "unsubscribe", message_id)
 
     @router.post("/u/{token}")
     def unsubscribe(token: str, request: Request, form: Form) -> Response:
         message_id = pages.message_of("unsubscribe", token)
         evidence = "one-click" if _ONE_CLICK in form else "unsubscribe page"
         responses.unsubscribe(ws, message_id, None, evidence, clock())
-        return page_of(request, "unsubscribed", message_id)
-
-    @router.get("/p/{token}")
-    def show_preferences(token: str, request: Request) -> Response:
-        message_id = pages.message_of("preferences", token)
-        return page_of(request, "preferences", message_id, saved=False)
-
-    @router.post("/p/{token}")
-    def save_preferences(token: str, request: Request, form: Form) -> Response:
-        message_id = pages.message_of("preferences", token)
-        fields = parse_qs(form.decode("utf-8", "replace"), keep_blank_values=True)
-        # Only what the page showed: an unchecked box sends nothing, and neither does one that was not there.
-        contact = responses.contact_of(ws, message_id)
-        shown = {*fields.get("shown", [])}.intersection(contact.kinds)
-        choices = {kind: kind in fields.get("granted", []) for kind in shown}
-        responses.set_consents(ws, message_id, choices, "preferences page", clock())
-        preferred = next(iter(fields.get("preferred", [])), None)
-        if contact.may_prefer and preferred in (*contact.kinds, ""):
-            responses.set_preferred(ws, message_id, preferred or None)
-        return page_of(request, "preferences", message_id, saved=True)
+        return pages.of_message(request, "unsubscribed", message_id)
 
     @router.get("/y/{token}")
     def ask_to_confirm(token: str, request: Request) -> Response:
@@ -184,17 +186,9 @@ def routes(ws: Workspace, clock: Callable[[], datetime], pages: Pages) -> APIRou
 
     def answer(request: Request, message_id: int, state: responses.Asked) -> Response:
         if state == "waits":
-            return page_of(request, "confirm", message_id)
+            return pages.of_message(request, "confirm", message_id)
         if state == "confirmed":
-            return page_of(request, "confirmed", message_id)
+            return pages.of_message(request, "confirmed", message_id)
         return pages.notice(request, "over", 410, message_id)
-
-    def page_of(request: Request, page: str, message_id: int, **values: Any) -> Response:
-        contact = responses.contact_of(ws, message_id)
-        if not contact.exists:
-            return pages.notice(request, "forged", 404)
-        last_day = (clock() + _PREFERENCES_OPEN).date()
-        preferences = ws.signer.sign("preferences", message_id, last_day)
-        return pages.show(request, page, contact, preferences=preferences, **values)
 
     return router

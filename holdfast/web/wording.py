@@ -5,12 +5,16 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import tzinfo
 from pathlib import Path
 from typing import Literal
 
-from holdfast.content.formats import direction, localised
+from babel import Locale
+
+from holdfast.content.formats import Formats, direction, known_locale, localised
 from holdfast.content.library import locale_chain
 from holdfast.errors import SettingsError
+from holdfast.settings import Labels
 
 Texts = Mapping[str, Mapping[str, str]]
 """Sections of texts, by name."""
@@ -34,9 +38,22 @@ class Wording:
         """The number in the language's own digits."""
         return localised(str(number), self.locale.replace("-", "_"))
 
+    def formats(self, zone: tzinfo) -> Formats:
+        """How dates are written in a page of this language."""
+        return Formats(known_locale(self.locale) or _LAST_RESORT, zone)
+
     def kind(self, kind: str) -> str:
         """What messages of a channel's kind are called."""
         return self.texts["kinds"].get(kind, kind.replace("_", " "))
+
+
+@dataclass(frozen=True, slots=True)
+class Tongue:
+    """A language that pages or messages are written in, called as its speakers call it."""
+
+    tag: str
+    name: str
+    direction: Literal["ltr", "rtl"]
 
 
 class Languages:
@@ -63,6 +80,22 @@ class Languages:
                 if tag in self._texts:
                     return Wording(tag, self._texts[tag])
         return Wording(_LAST_RESORT, self._texts[_LAST_RESORT])
+
+    def tongues(self, of_templates: Iterable[str]) -> dict[str, Tongue]:
+        """By tag, the languages of pages and of these, in the order of their tags."""
+        found = {}
+        for tag in sorted({*self._texts, *of_templates}):
+            if known := known_locale(tag):
+                name = str(Locale.parse(known).get_display_name(known) or tag)
+                found[tag] = Tongue(tag, name[:1].upper() + name[1:], direction(known))
+        return found
+
+    def label(self, labels: Labels, locales: Iterable[str | None]) -> str:
+        """What customers read in the first of the locales that there is, else in the
+        business's, else in any."""
+        by_tag = {next(locale_chain(tag)): text for tag, text in labels.items()}
+        wanted = (tag for locale in (*locales, self._business_locale) for tag in locale_chain(locale))
+        return next((by_tag[tag] for tag in wanted if tag and tag in by_tag), next(iter(labels.values())))
 
 
 def _read(path: Path) -> Texts:

@@ -24,6 +24,10 @@ from tests.servers.web_server import serving
 
 LANGUAGES = ("en", "de", "ar", "fa")
 RIGHT_TO_LEFT = ("ar", "fa")
+TOPICS = {
+    "offers": {"en": "Offers and vouchers", "de": "Angebote und Gutscheine", "ar": "العروض والقسائم"},
+    "news": {"en": "What is new", "de": "Neuigkeiten", "ar": "جديدنا", "fa": "تازه‌ها"},
+}
 BRAND = {"name": "Acme Tea & Söhne", "postal_address": "1 High St, 10115 Berlin"}
 
 
@@ -39,7 +43,8 @@ class Site:
 
     def link(self, page: str, locale: str = "en", until: date | None = None) -> str:
         """A page of the customer of this language."""
-        purpose: Any = {"u": "unsubscribe", "p": "preferences", "r": "referral"}[page]
+        purposes = {"u": "unsubscribe", "p": "preferences", "e": "erase", "r": "referral"}
+        purpose: Any = purposes[page]
         return f"{self.url}/{page}/{self.bench.ws.signer.sign(purpose, self.messages[locale], until)}"
 
     def survey(self, name: Survey, locale: str = "en", answer: str = "") -> str:
@@ -73,9 +78,8 @@ def open_site(root: Path) -> Iterator[Site]:
     metadata.create_all(database.engine)
     clock = Clock(datetime.now(UTC))
     shop = Shop(database, clock)
-    bench = make_bench(
-        database, shop, clock, root, brand=BRAND, referrals={"url": "https://shop.example/welcome"}
-    )
+    referrals = {"url": "https://shop.example/welcome"}
+    bench = make_bench(database, shop, clock, root, brand=BRAND, topics=TOPICS, referrals=referrals)
     for locale in LANGUAGES:
         shop.customers(1, kinds=("sms", "email", "telegram"), locale=locale)
     bench.campaign(send={"prefer": "customer"})
@@ -151,7 +155,10 @@ SIGHTS = {
     "unsubscribe": Sight("unsubscribe.html", _page("u")),
     "unsubscribed": Sight("unsubscribed.html", _page("u"), {}),
     "preferences": Sight("preferences.html", _page("p")),
-    "preferences saved": Sight("preferences.html", _page("p"), {"shown": "email"}),
+    "preferences saved": Sight("preferences.html", _page("p"), {"shown": "email", "pause": "start"}),
+    "erase": Sight("erase.html", _page("e")),
+    "erasing": Sight("erase.html", _page("e"), {}),
+    "kept": Sight("preferences.html", _page("e"), {"keep": "yes"}),
     "confirm": Sight("confirm.html", lambda site, locale: site.letter(locale)),
     "confirmed": Sight("confirmed.html", lambda site, locale: site.letter(locale, 1), {}),
     "survey": Sight("survey.html", lambda site, locale: site.survey("nps", locale)),

@@ -36,7 +36,7 @@ def test_a_customer_unsubscribes_and_chooses_again_by_keyboard_alone(site: Site,
     assert site.granted() == {"email", "telegram"}
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    page.get_by_role("group", name="Your preferences").wait_for()
+    page.get_by_role("group", name="send you offers and news").wait_for()
     assert not page.get_by_role("checkbox", name="text messages").is_checked()
     page.keyboard.press("Tab")
     page.keyboard.press("Space")
@@ -72,6 +72,21 @@ def test_a_customer_chooses_what_they_like_best(site: Site, page: Page) -> None:
     page.get_by_role("button", name="Speichern").click()
     assert page.get_by_label("Was ist Ihnen am liebsten?").input_value() == "telegram"
     assert contact_of(site.bench.ws, site.messages["de"]).preferred == "telegram"
+
+
+def test_a_customer_refuses_a_topic_rests_and_reads_another_language(site: Site, page: Page) -> None:
+    page.goto(site.link("p", "fa"))
+    page.get_by_role("group", name="دوست دارید دربارهٔ چه بشنوید؟").get_by_label("تازه‌ها").uncheck()
+    page.get_by_label("زبان شما").select_option("العربية")
+    page.get_by_role("button", name="تا ۳۰ روز هیچ پیامی").click()
+    assert page.get_by_role("status").inner_text() == "تم حفظ تفضيلاتك."
+    contact = contact_of(site.bench.ws, site.messages["fa"])
+    assert (contact.refused, contact.locale, contact.paused_until is None) == ({"news"}, "ar", False)
+    page.get_by_role("button", name="إنهاء الاستراحة").click()
+    page.get_by_label("لغتك").select_option("فارسی")
+    page.get_by_role("button", name="حفظ").click()
+    contact = contact_of(site.bench.ws, site.messages["fa"])
+    assert (contact.refused, contact.locale, contact.paused_until) == ({"news"}, "fa", None)
 
 
 @pytest.mark.parametrize("locale", LANGUAGES)

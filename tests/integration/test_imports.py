@@ -100,6 +100,8 @@ def test_a_customer_is_read_with_addresses_consents_and_custom_columns(
         "birthday": date(1990, 5, 17),
         "attributes": {"tier": "gold", "visits": 12, "vip": True, "score": 0.5},
         "preferred_kind": None,
+        "chosen_locale": None,
+        "paused_until": None,
         "imported_preference": None,
         "created_at": NOW,
         "updated_at": NOW,

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from holdfast.channel import Accepted, InDoubt, RejectReason, Response, ResponseKind
-from holdfast.responses import Applied, apply, contact_of, set_consents, unsubscribe
+from holdfast.responses import Applied, Choices, apply, contact_of, save, unsubscribe
 from holdfast.tables import addresses, consents, messages, posts, responses, suppressions
 from holdfast.tokens import Signer
 from tests.integration.conftest import NOW, Bench
@@ -368,7 +368,7 @@ def test_a_resubscription_that_comes_late_takes_no_later_withdrawal_back(bench: 
 def test_a_resubscription_that_comes_late_takes_no_later_no_on_a_page_back(bench: Bench) -> None:
     [key] = sent(bench)
     applied(bench, answer(ResponseKind.UNSUBSCRIBED, 60, key=key))
-    set_consents(bench.ws, bench.messages()[0].id, {"sms": False}, "preferences page", LATER)
+    save(bench.ws, bench.messages()[0].id, Choices(kinds={"sms": False}), "preferences page", LATER)
     assert not resubscribed_after(bench)
 
 
@@ -451,7 +451,7 @@ def test_pages_know_whom_a_message_was_for_without_name_or_address(bench: Bench)
     bench.shop.customers(1, kinds=["sms", "telegram"], locale="ar-EG")
     bench.run(bench.campaign())
     [message] = bench.messages()
-    set_consents(bench.ws, message.id, {"telegram": False, "sms": True}, "page: preferences", LATER)
+    save(bench.ws, message.id, Choices(kinds={"telegram": False, "sms": True}), "page: preferences", LATER)
     contact = contact_of(bench.ws, message.id)
     assert (contact.exists, contact.locale, contact.kind) == (True, "ar-EG", "sms")
     assert contact.kinds == ("sms", "telegram")
@@ -463,7 +463,7 @@ def test_pages_know_whom_a_message_was_for_without_name_or_address(bench: Bench)
 def test_a_page_of_a_message_that_is_gone_changes_nothing(bench: Bench) -> None:
     assert not contact_of(bench.ws, 404).exists
     unsubscribe(bench.ws, 404, None, "page", LATER)
-    set_consents(bench.ws, 404, {"sms": False}, "page", LATER)
+    save(bench.ws, 404, Choices(kinds={"sms": False}), "page", LATER)
     assert rows(bench, consents) == rows(bench, responses) == []
 
 

@@ -184,7 +184,11 @@ class CustomerRows:
         # What a file only repeats must not overrule what the customer chose since.
         says_anew = said.is_distinct_from(known.c.imported_preference)
         values = select(
-            *(column for column in _staged.c if column.name != "attributes"),
+            *(column for column in _staged.c if column.name not in ("locale", "attributes")),
+            # Who chose a language knows better than any file.
+            case((known.c.chosen_locale.is_not(None), known.c.locale), else_=_staged.c.locale).label(
+                "locale"
+            ),
             _merged(connection, known.c.attributes, _staged.c.attributes).label("attributes"),
             case((says_anew, said), else_=known.c.preferred_kind).label("preferred_kind"),
             now.label("created_at"),
