@@ -55,15 +55,19 @@ class Signer:
         self._address_keys = [hmac.digest(each, b"holdfast.address", "sha256") for each in all_]
         self._invitation_keys = [hmac.digest(each, b"holdfast.invitation", "sha256") for each in all_]
         purposes = (*get_args(Purpose), _LINK, _CONFIRM)
-        self._keys = {
-            purpose: [hmac.digest(each, f"holdfast.{purpose}".encode(), "sha256") for each in all_]
+        # Begun with the key, to be copied and finished: a third less work than from the key each time.
+        self._begun = {
+            purpose: [
+                hmac.new(hmac.digest(each, f"holdfast.{purpose}".encode(), "sha256"), digestmod="sha256")
+                for each in all_
+            ]
             for purpose in purposes
         }
 
     def sign(self, purpose: Purpose, message_id: int, until: date | None = None) -> str:
         """The token that stands for this message, for this purpose; URL-safe ASCII. `until`: its last day."""
         end = "" if until is None else f"-{until.toordinal() - _FIRST_DAY}"
-        return _signed(self._keys[purpose][0], f"{message_id}{end}")
+        return _signed(self._begun[purpose][0], f"{message_id}{end}")
 
     def verify(self, purpose: Purpose, token: str, today: date | None = None) -> int:
         """The message id inside the token.
@@ -84,7 +88,7 @@ class Signer:
         """The token that confirms what this message asks, up to a last day, while its customer still has the
         address it went to."""
         end, mark = until.toordinal() - _FIRST_DAY, self.mark(address_key)
-        return _signed(self._keys[_CONFIRM][0], f"{message_id}-{end}-{mark}")
+        return _signed(self._begun[_CONFIRM][0], f"{message_id}-{end}-{mark}")
 
     def verify_confirmation(self, token: str, today: date | None = None) -> tuple[int, str]:
         """The message id, and the mark of the address it went to. Raises as `verify` does."""
@@ -128,7 +132,7 @@ class Signer:
 
     def sign_link(self, url: str) -> str:
         """The token for an address that a message leads to, with the address inside; URL-safe ASCII."""
-        return _signed(self._keys[_LINK][0], _plain(url.encode()))
+        return _signed(self._begun[_LINK][0], _plain(url.encode()))
 
     def verify_link(self, token: str) -> str:
         """The address inside a link's token. Raises TokenForged unless this project signed it."""
@@ -142,15 +146,17 @@ class Signer:
         """What the token says. Raises ValueError unless it is spelled as one of the keys signs it."""
         value, _, _ = token.rpartition(".")
         given = token.encode()
-        for key in self._keys[purpose]:
+        for begun in self._begun[purpose]:
             # Whole tokens: the last letter of a signature has bits to spare; of its spellings one is ours.
-            if hmac.compare_digest(_signed(key, value).encode(), given):
+            if hmac.compare_digest(_signed(begun, value).encode(), given):
                 return value
         raise ValueError("signed by nobody here, or spelled in another way")
 
 
-def _signed(key: bytes, value: str) -> str:
-    return f"{value}.{_plain(hmac.digest(key, value.encode(), 'sha256'))}"
+def _signed(begun: hmac.HMAC, value: str) -> str:
+    signature = begun.copy()
+    signature.update(value.encode())
+    return f"{value}.{_plain(signature.digest())}"
 
 
 def _plain(value: bytes) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Column, Connection, Executable, MetaData, Select, Table, delete, or_, text
@@ -31,18 +31,28 @@ def staging_table(name: str, *columns: Column[Any]) -> Table:
 
 def stage(connection: Connection, table: Table, rows: Collection[Sequence[Any]]) -> None:
     """Fills a staging table with exactly these rows, values as the driver takes them."""
+    columns = zip(*rows, strict=True) if rows else ([] for _ in table.c)
+    stage_columns(connection, table, dict(zip(table.c.keys(), columns, strict=True)))
+
+
+def stage_columns(connection: Connection, table: Table, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Fills a staging table with exactly the rows that these columns make; any other is NULL."""
     connection.execute(CreateTable(table, if_not_exists=True))
     connection.execute(delete(table))
-    if not rows:
+    # SQLite's driver takes three numbers in the time of one None.
+    filled = {name: values for name, values in columns.items() if values.count(None) < len(values)}
+    if not filled:
         return
+    names = ", ".join(map(connection.dialect.identifier_preparer.quote, filled))
+    rows = zip(*filled.values(), strict=True)
     if connection.dialect.name == "sqlite":
-        places = ", ".join("?" * len(table.columns))
-        connection.exec_driver_sql(f"INSERT INTO {table.name} VALUES ({places})", list(map(tuple, rows)))  # noqa: S608
+        places = ", ".join("?" * len(filled))
+        connection.exec_driver_sql(f"INSERT INTO {table.name} ({names}) VALUES ({places})", list(rows))  # noqa: S608
         return
     # Values must not reach the text of an exception, hence no cause.
     try:
         cursor: Any = connection.connection.cursor()
-        with cursor, cursor.copy(f"COPY {table.name} FROM STDIN") as copy:
+        with cursor, cursor.copy(f"COPY {table.name} ({names}) FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
     except connection.dialect.loaded_dbapi.Error as error:

@@ -145,7 +145,7 @@ messages = Table(
     Column("sent_at", UtcTime),
     Column("settled_at", UtcTime),
     Column("provider_id", Text),
-    # The first of each kind of response, taken anew from `responses` whenever one comes.
+    # The first of each kind of response; `responses` has all of them.
     *(Column(f"{kind}_at", UtcTime) for kind in MESSAGE_RESPONSES),
     Column("machine_opened_at", UtcTime),
     Column("machine_clicked_at", UtcTime),

@@ -1,12 +1,12 @@
 """What answers change: the messages they are of, suppressions, consents. One set of answers at a time.
 
-A message's columns are always taken anew from all of its responses, so that answers may come in any order,
-and any number of times. Whoever applies them holds the project's lock.
+What a message knows is the first of each kind of its responses, so that answers may come in any order, and
+any number of times. Whoever applies them holds the project's lock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
@@ -17,10 +17,10 @@ from holdfast.audience.complaints import SAID, Complaints
 from holdfast.channel import ResponseKind
 from holdfast.store import cases, consents, invitations
 from holdfast.store.invitations import Newcomer
-from holdfast.store.responses.given import Given, leave_out_known, stage_given, staged
+from holdfast.store.responses.given import Given, each_once, leave_out_known, stage_given, staged
 from holdfast.store.responses.machines import tell_machines
 from holdfast.store.responses.matching import answers_of_kinds, match
-from holdfast.store.responses.recording import keep, settle, update_messages
+from holdfast.store.responses.recording import keep, note_first, settle
 from holdfast.store.responses.suppressing import suppress
 
 
@@ -45,28 +45,18 @@ def apply(connection: Connection, given: Sequence[Given], complaints: Complaints
 
     Needs the project's lock.
     """
-    once: dict[tuple[str, str], Given] = {}
-    for answer in given:
-        once.setdefault((answer.channel, answer.event_id), answer)
-    stage_given(connection, once.values())
+    once = each_once(given)
+    stage_given(connection, once)
     new = len(once) - leave_out_known(connection)
     if new == 0:
         return Applied(repeated=len(given))
-    for answer in sorted(once.values(), key=attrgetter("occurred_at")):
-        if answer.invited_by is not None and answer.contact_kind and answer.address_key:
-            said_at = min(answer.occurred_at, answer.received_at)
-            invitations.accept(
-                connection,
-                answer.invited_by,
-                Newcomer(answer.channel, answer.contact_kind, answer.address_key, said_at),
-            )
+    _accept_invited(connection, [answer for answer in once.values() if answer.invited_by is not None])
     match(connection, given)
     unknown = keep(connection)
     settled = settle(connection, now)
     kinds = {answer.kind for answer in given}
-    if kinds & {ResponseKind.CLICKED, ResponseKind.DELIVERED, ResponseKind.REFERRED}:
-        tell_machines(connection)
-    update_messages(connection)
+    note_first(connection, kinds)
+    tell_machines(connection, kinds)
     if kinds & {ResponseKind.BOUNCED, ResponseKind.COMPLAINED}:
         suppress(connection)
     if kinds & {ResponseKind.UNSUBSCRIBED, ResponseKind.COMPLAINED}:
@@ -75,3 +65,14 @@ def apply(connection: Connection, given: Sequence[Given], complaints: Complaints
         consents.restore(connection, answers_of_kinds(ResponseKind.RESUBSCRIBED))
     opened = 0 if kinds.isdisjoint(SAID) else cases.follow(connection, staged, complaints, now)
     return Applied(new, len(given) - new, unknown, settled, opened)
+
+
+def _accept_invited(connection: Connection, answers: Iterable[Given]) -> None:
+    for answer in sorted(answers, key=attrgetter("occurred_at")):
+        if answer.invited_by is not None and answer.contact_kind and answer.address_key:
+            said_at = min(answer.occurred_at, answer.received_at)
+            invitations.accept(
+                connection,
+                answer.invited_by,
+                Newcomer(answer.channel, answer.contact_kind, answer.address_key, said_at),
+            )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Boolean, Column, Connection, SmallInteger, Text, delete, exists, select
+from sqlalchemy import BigInteger, Boolean, Column, Connection, SmallInteger, Text, delete, exists
 
 from holdfast.channel import RejectReason, ResponseKind
-from holdfast.store.staging import rows_written, stage, staging_table
+from holdfast.store.staging import rows_written, stage_columns, staging_table
 from holdfast.tables import UtcTime, responses, to_microseconds
 
 # An event's; PostgreSQL's indexes hold up to 2,700 bytes.
@@ -69,41 +69,48 @@ staged = staging_table(
     # Found here.
     Column("customer_id", BigInteger),
     Column("post_id", BigInteger),
+    # What its message knew before: whether the provider took it is not certain; there were clicks.
+    Column("unsettled", Boolean),
+    Column("clicked", Boolean),
     # It names the message by what only the provider could know, so that the provider took it.
     Column("proof", Boolean),
 )
-of_messages = select(staged.c.message_id).where(staged.c.message_id.is_not(None))
+
+# As they come, and as databases take them.
+_PLAIN = ("channel", "message_id", "contact_kind", "survey", "score", "inbox_id")
+_TEXTS = ("provider_id", "address_key", "machine", "url", "text")
 
 
-def stage_given(connection: Connection, answers: Collection[Given]) -> None:
+def each_once(answers: Iterable[Given]) -> dict[tuple[str, str], Given]:
+    """The first answer of each name; by channel and the name that is stored."""
+    once: dict[tuple[str, str], Given] = {}
+    for answer in answers:
+        once.setdefault((answer.channel, _name(answer.event_id)), answer)
+    return once
+
+
+def stage_given(connection: Connection, once: Mapping[tuple[str, str], Given]) -> None:
     """Fills the staging table with exactly these answers."""
-    stage(connection, staged, [_row(answer) for answer in answers])
-
-
-def _row(answer: Given) -> tuple[object, ...]:
-    return (
-        answer.channel,
-        _name(answer.event_id),
-        answer.kind.value,
+    if not once:
+        stage_columns(connection, staged, {})
+        return
+    given = dict(zip(Given._fields, zip(*once.values(), strict=True), strict=True))
+    # Most of a page was received at the same few moments.
+    moments = {moment: to_microseconds(moment) for moment in set(given["received_at"])}
+    received_at = [moments[moment] for moment in given["received_at"]]
+    columns: dict[str, Sequence[Any]] = {name: given[name] for name in _PLAIN}
+    columns |= {name: list(map(_storable, given[name])) for name in _TEXTS if any(given[name])}
+    columns |= {
+        "event_id": [name for _, name in once],
+        "kind": [kind.value for kind in given["kind"]],
         # A clock that goes ahead must not date a customer's word into the future.
-        to_microseconds(min(answer.occurred_at, answer.received_at)),
-        to_microseconds(answer.received_at),
-        answer.message_id,
-        _storable(answer.provider_id),
-        answer.contact_kind,
-        _storable(answer.address_key),
-        _storable(answer.machine),
-        answer.reason and answer.reason.value,
-        answer.permanent,
-        _storable(answer.url),
-        _storable(answer.text),
-        answer.survey,
-        answer.score,
-        answer.inbox_id,
-        None,
-        None,
-        answer.message_id is not None,
-    )
+        "occurred_at": list(map(min, map(to_microseconds, given["occurred_at"]), received_at)),
+        "received_at": received_at,
+        "reason": [reason and reason.value for reason in given["reason"]],
+        "permanent": [is_permanent or None for is_permanent in given["permanent"]],
+        "proof": [0 if message_id is None else 1 for message_id in given["message_id"]],
+    }
+    stage_columns(connection, staged, columns)
 
 
 def _name(event_id: str) -> str:

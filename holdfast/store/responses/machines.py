@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, and_, case, exists, func, null, or_, select, update
+from collections.abc import Collection
+from functools import lru_cache
+
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    ScalarSelect,
+    Update,
+    and_,
+    case,
+    exists,
+    func,
+    null,
+    or_,
+    select,
+    update,
+)
 
 from holdfast.channel import ResponseKind
-from holdfast.store.responses.given import of_messages
-from holdfast.tables import responses
+from holdfast.store.responses.given import staged
+from holdfast.store.staging import rows_written
+from holdfast.tables import messages, responses
 
 SEVERAL_LINKS = "several_links"
 ON_ARRIVAL = "on_arrival"
@@ -18,24 +36,42 @@ _ARRIVAL = 10 * _SECOND
 _AT_ONCE = 2 * _SECOND
 
 
-def tell_machines(connection: Connection) -> None:
+def tell_machines(connection: Connection, kinds: Collection[ResponseKind]) -> None:
     """Flags clicks on several links at once and looks at an invitation on arrival, by all that is known of
-    the message by now."""
+    the message by now. `kinds` are those of the answers that may tell something new."""
+    arrived = ResponseKind.DELIVERED in kinds
+    if (arrived or ResponseKind.CLICKED in kinds) and rows_written(connection, _flag_clicks()):
+        connection.execute(_note_clicks())
+    if arrived or ResponseKind.REFERRED in kinds:
+        connection.execute(_flag_looks())
+
+
+def _several_clicked() -> CompoundSelect[tuple[int]]:
+    """The messages of these answers that were clicked more than once by now, or delivered after a click."""
+    clicked = staged.c.kind == ResponseKind.CLICKED.value
+    before = select(staged.c.message_id).where(
+        staged.c.clicked, or_(clicked, staged.c.kind == ResponseKind.DELIVERED.value)
+    )
+    now = (
+        select(staged.c.message_id)
+        .where(clicked, staged.c.message_id.is_not(None))
+        .group_by(staged.c.message_id)
+        .having(func.count() > 1)
+    )
+    return before.union_all(now)
+
+
+@lru_cache
+def _flag_clicks() -> Update:
     click, other = responses, responses.alias("other")
     clicked = ResponseKind.CLICKED.value
     suspects = (
         select(other.c.message_id)
-        .where(other.c.message_id.in_(of_messages), other.c.kind == clicked)
+        .where(other.c.message_id.in_(_several_clicked()), other.c.kind == clicked)
         .group_by(other.c.message_id)
         .having(func.count(other.c.url.distinct()) > 1)
     )
-    delivery = responses.alias("delivery")
-    arrived_until = (
-        select(func.min(delivery.c.occurred_at) + _ARRIVAL)
-        .where(delivery.c.message_id == click.c.message_id, delivery.c.kind == ResponseKind.DELIVERED.value)
-        .correlate(click)
-        .scalar_subquery()
-    )
+    arrived_until = _arrived_until()
     together = case(
         (arrived_until.is_(None), func.abs(click.c.occurred_at - other.c.occurred_at) <= _AT_ONCE),
         else_=and_(click.c.occurred_at <= arrived_until, other.c.occurred_at <= arrived_until),
@@ -46,7 +82,7 @@ def tell_machines(connection: Connection) -> None:
         other.c.url != click.c.url,
         together,
     )
-    connection.execute(
+    return (
         update(click)
         .where(
             click.c.message_id.in_(suspects),
@@ -55,13 +91,61 @@ def tell_machines(connection: Connection) -> None:
         )
         .values(machine=case((several, SEVERAL_LINKS), else_=null()))
     )
-    # Nobody passes an invitation on before they have read it.
-    connection.execute(
-        update(click)
+
+
+@lru_cache
+def _flag_looks() -> Update:
+    """Nobody passes an invitation on before they have read it."""
+    news = ResponseKind.DELIVERED.value, ResponseKind.REFERRED.value
+    of_messages = select(staged.c.message_id).where(staged.c.message_id.is_not(None), staged.c.kind.in_(news))
+    return (
+        update(responses)
         .where(
-            click.c.message_id.in_(of_messages),
-            click.c.kind == ResponseKind.REFERRED.value,
-            or_(click.c.machine.is_(None), click.c.machine == ON_ARRIVAL),
+            responses.c.message_id.in_(of_messages),
+            responses.c.kind == ResponseKind.REFERRED.value,
+            or_(responses.c.machine.is_(None), responses.c.machine == ON_ARRIVAL),
         )
-        .values(machine=case((click.c.occurred_at <= arrived_until, ON_ARRIVAL), else_=null()))
+        .values(machine=case((responses.c.occurred_at <= _arrived_until(), ON_ARRIVAL), else_=null()))
+    )
+
+
+def _arrived_until() -> ScalarSelect[int]:
+    """The end of the moments in which a response of the message may be to its arrival; NULL where nobody says
+    that it was delivered."""
+    delivery = responses.alias("delivery")
+    return (
+        select(func.min(delivery.c.occurred_at) + _ARRIVAL)
+        .where(
+            delivery.c.message_id == responses.c.message_id,
+            delivery.c.kind == ResponseKind.DELIVERED.value,
+        )
+        .correlate(responses)
+        .scalar_subquery()
+    )
+
+
+@lru_cache
+def _note_clicks() -> Update:
+    """The first clicks of these messages, by people and by machines, taken anew from all."""
+
+    def first(by: ColumnElement[bool]) -> ColumnElement[int]:
+        return func.min(responses.c.occurred_at).filter(by)
+
+    seen = (
+        select(
+            responses.c.message_id,
+            first(responses.c.machine.is_(None)).label("clicked_at"),
+            first(responses.c.machine.is_not(None)).label("machine_clicked_at"),
+        )
+        .where(
+            responses.c.message_id.in_(_several_clicked()),
+            responses.c.kind == ResponseKind.CLICKED.value,
+        )
+        .group_by(responses.c.message_id)
+        .subquery("seen")
+    )
+    return (
+        update(messages)
+        .where(messages.c.id == seen.c.message_id)
+        .values(clicked_at=seen.c.clicked_at, machine_clicked_at=seen.c.machine_clicked_at)
     )

@@ -16,12 +16,14 @@ from sqlalchemy import (
     cast,
     func,
     null,
+    or_,
     select,
     union_all,
     update,
 )
 
 from holdfast.channel import ResponseKind
+from holdfast.store.ledger import UNSETTLED
 from holdfast.store.responses.given import Given, staged
 from holdfast.tables import addresses, messages, posts
 
@@ -31,7 +33,7 @@ _ROUNDING = 1_000_000
 
 
 def match(connection: Connection, given: Sequence[Given]) -> None:
-    """Finds message, customer and post of each answer; what cannot be found is NULL."""
+    """Finds message, customer and post of each answer, and what the message knew: NULL what there is not."""
     if any(answer.provider_id for answer in given):
         _match_by_provider(connection)
     if any(answer.address_key and answer.message_id is None for answer in given):
@@ -39,7 +41,12 @@ def match(connection: Connection, given: Sequence[Given]) -> None:
     connection.execute(
         update(staged)
         .where(messages.c.id == staged.c.message_id)
-        .values(customer_id=messages.c.customer_id, contact_kind=messages.c.kind)
+        .values(
+            customer_id=messages.c.customer_id,
+            contact_kind=messages.c.kind,
+            unsettled=messages.c.state.in_(UNSETTLED),
+            clicked=or_(messages.c.clicked_at.is_not(None), messages.c.machine_clicked_at.is_not(None)),
+        )
     )
     # A message that is not there (any more): there is nobody whom the answer could be of.
     connection.execute(

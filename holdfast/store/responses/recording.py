@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
+from functools import lru_cache
 
-from sqlalchemy import ColumnElement, Connection, func, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Update, and_, case, func, literal, or_, select, update
 
 from holdfast.channel import ResponseKind
 from holdfast.store.ledger import UNSETTLED
-from holdfast.store.responses.given import of_messages, staged
+from holdfast.store.responses.given import staged
 from holdfast.store.staging import insert_or, rows_written
 from holdfast.tables import MESSAGE_RESPONSES, UtcTime, messages, responses
+
+# What machines do, too, and is counted apart.
+_BY_MACHINES = ("opened", "clicked")
 
 
 def keep(connection: Connection) -> int:
@@ -32,7 +37,7 @@ def keep(connection: Connection) -> int:
 
 def settle(connection: Connection, now: datetime) -> int:
     """An answer to a message proves that the provider took it, whatever we knew; how many it was news of."""
-    proved = select(staged.c.message_id).where(staged.c.proof)
+    proved = select(staged.c.message_id).where(staged.c.proof, staged.c.unsettled)
     return rows_written(
         connection,
         update(messages)
@@ -48,23 +53,41 @@ def settle(connection: Connection, now: datetime) -> int:
     )
 
 
-def update_messages(connection: Connection) -> None:
-    """The first response of each kind, by people and by machines, for the messages that got any."""
+def note_first(connection: Connection, kinds: Collection[ResponseKind]) -> None:
+    """The first response of each kind, by people and by machines, where these answers bring an earlier one.
 
-    def first(kind: str, by: ColumnElement[bool]) -> ColumnElement[datetime]:
-        return func.min(responses.c.occurred_at).filter(responses.c.kind == kind, by)
+    `kinds` are theirs. What a message knows is thus the first of all of its responses, in whatever order
+    they come; clicks that are told to be a machine's later are noted anew then.
+    """
+    if noted := frozenset(kind.value for kind in kinds) & frozenset(MESSAGE_RESPONSES):
+        connection.execute(_note_first(noted))
 
-    by_person, by_machine = responses.c.machine.is_(None), responses.c.machine.is_not(None)
-    columns = {f"{kind}_at": first(kind, by_person) for kind in MESSAGE_RESPONSES}
-    columns |= {f"machine_{kind}_at": first(kind, by_machine) for kind in ("opened", "clicked")}
+
+@lru_cache(maxsize=100)
+def _note_first(kinds: frozenset[str]) -> Update:
+    def first(kind: str, by: ColumnElement[bool]) -> ColumnElement[int]:
+        return func.min(staged.c.occurred_at).filter(staged.c.kind == kind, by)
+
+    by_person, by_machine = staged.c.machine.is_(None), staged.c.machine.is_not(None)
+    columns = {f"{kind}_at": first(kind, by_person) for kind in sorted(kinds)}
+    columns |= {f"machine_{kind}_at": first(kind, by_machine) for kind in _BY_MACHINES if kind in kinds}
     seen = (
-        select(responses.c.message_id, *(moment.label(name) for name, moment in columns.items()))
-        .where(responses.c.message_id.in_(of_messages))
-        .group_by(responses.c.message_id)
+        select(staged.c.message_id, *(moment.label(name) for name, moment in columns.items()))
+        .where(staged.c.message_id.is_not(None))
+        .group_by(staged.c.message_id)
         .subquery("seen")
     )
-    connection.execute(
+    earlier = {
+        name: or_(
+            seen.c[name] < messages.c[name], and_(messages.c[name].is_(None), seen.c[name].is_not(None))
+        )
+        for name in columns
+    }
+    # Most pages have few kinds, and what an UPDATE names is written into indexes, changed or not.
+    return (
         update(messages)
-        .where(messages.c.id == seen.c.message_id)
-        .values({name: seen.c[name] for name in columns})
+        .where(messages.c.id == seen.c.message_id, or_(*earlier.values()))
+        .values(
+            {name: case((is_news, seen.c[name]), else_=messages.c[name]) for name, is_news in earlier.items()}
+        )
     )
