@@ -115,6 +115,7 @@ _LIVE = text("state IN ('planned', 'leased', 'sending', 'accepted', 'in_doubt')"
 _SENT = text("sent_at IS NOT NULL")
 _NAMED = text("provider_id IS NOT NULL")
 _REFUSED_LETTER = text("state = 'rejected' AND purpose = 'confirmation'")
+_TOUCHED = text("opened_at IS NOT NULL OR clicked_at IS NOT NULL")
 _FAILED = text("state = 'rejected' OR bounced_at IS NOT NULL OR complained_at IS NOT NULL")
 
 messages = Table(
@@ -178,6 +179,8 @@ messages = Table(
         sqlite_where=text("state = 'in_doubt'"),
     ),
     Index("ix_messages_sent", "customer_id", "sent_at", postgresql_where=_SENT, sqlite_where=_SENT),
+    # What people opened or clicked: what orders are attributed to.
+    Index("ix_messages_touched", "customer_id", postgresql_where=_TOUCHED, sqlite_where=_TOUCHED),
     # The few of a run that went wrong: what its guard counts.
     Index("ix_messages_failed", "run_id", postgresql_where=_FAILED, sqlite_where=_FAILED),
     # Who asks for a confirmation again and again looks here.

@@ -15,6 +15,7 @@ ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _REFERRED = sa.text("kind = 'referred'")
 _SAID = sa.text("kind IN ('replied', 'mentioned', 'answered', 'complained')")
 _OPEN = sa.text("closed_at IS NULL")
+_TOUCHED = sa.text("opened_at IS NOT NULL OR clicked_at IS NOT NULL")
 _OF_CASE = sa.text("case_id IS NOT NULL")
 _KINDS = (
     "kind IN ('accepted', 'deferred', 'delivered', 'bounced', 'opened', 'clicked', 'replied', 'unsubscribed'"
@@ -26,6 +27,13 @@ def upgrade() -> None:
     op.add_column("customers", sa.Column("chosen_locale", sa.Text()))
     op.add_column("customers", sa.Column("paused_until", sa.BigInteger()))
     op.add_column("messages", sa.Column("answered_at", sa.BigInteger()))
+    op.create_index(
+        "ix_messages_touched",
+        "messages",
+        ["customer_id"],
+        postgresql_where=_TOUCHED,
+        sqlite_where=_TOUCHED,
+    )
     op.add_column(
         "orders", sa.Column("refunded", sa.BigInteger(), server_default=sa.text("0"), nullable=False)
     )
