@@ -12,7 +12,7 @@ from flows import now, workspace
 from holdfast import responses
 from holdfast.orchestration.deployments import COLLECT
 from holdfast.orchestration.events import came_back, run_stopped
-from holdfast.orchestration.follow_ups import pick_up
+from holdfast.orchestration.follow_ups import pick_up, start_run
 from holdfast.orchestration.occurrences import run_name
 from holdfast.orchestration.redaction import redacted
 from holdfast.responses import Collected
@@ -28,7 +28,14 @@ def collect_responses() -> State:
         run_stopped(run.campaign, run.reason)
     for campaign, count in responses.newly_came_back(workspace(), now()).items():
         came_back(campaign, count)
-    message = f"{collected.new:,} new answers, {collected.conversions:,} conversions changed"
+    told = [f"{collected.new:,} new answers, {collected.conversions:,} conversions changed"]
+    recovery = workspace().project.cases.recovery
+    match responses.recover(workspace(), start_run, now()):
+        case "started":
+            told.append(f"started {recovery} for who has complained")
+        case "not deployed":
+            told.append(f"{recovery} is not deployed; start it with: holdfast run {recovery}")
+    message = "; ".join(told)
     if collected.problems:
         return Failed(message="; ".join([message, *collected.problems]))
     return Completed(message=message)

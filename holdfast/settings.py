@@ -203,6 +203,9 @@ class Cases(_Part):
     reopen_within: Duration = Field(
         timedelta(days=14), description="A complaint so long after a case was closed opens that case again."
     )
+    recovery: Name | None = Field(
+        None, description="A transactional campaign that is started when cases are opened."
+    )
 
 
 class ChannelConfig(BaseModel):

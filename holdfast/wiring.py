@@ -9,7 +9,7 @@ from typing import Any
 
 import channels
 from channels.sandbox_files import Outbox, read_outbox
-from holdfast.campaign.loading import campaign_files, load_segments, read_campaign
+from holdfast.campaign.loading import campaign_files, load_segments, read_campaign, recovery_problems
 from holdfast.channel import Capabilities, Channel
 from holdfast.content.library import Library
 from holdfast.content.tracking import Tracking
@@ -21,8 +21,9 @@ from holdfast.settings import (
     database_location,
     is_reference,
     link_secrets,
-    load_project,
+    project_of,
     project_secret,
+    read_project,
     resolve_options,
 )
 from holdfast.store.database import Database
@@ -38,15 +39,20 @@ def open_workspace(root: Path, read_block: ReadBlock) -> Workspace:
     Raises ProblemsFound with everything that is wrong in any of its files, and SettingsError or
     DatabaseUnreachable where a secret or the database is missing. Channels are opened when they are used.
     """
-    project = load_project(root / "holdfast.yaml")
+    document = read_project(root / "holdfast.yaml")
+    project = document.require(project_of(document, root))
     segments = load_segments(root)
     sources, problems = {}, []
     for path in campaign_files(root):
         try:
-            document, campaign = read_campaign(path, project, segments)
-            sources[path.stem] = Source(document.require(campaign), document.text)
+            of_campaign, campaign = read_campaign(path, project, segments)
+            sources[path.stem] = Source(of_campaign.require(campaign), of_campaign.text)
         except ProblemsFound as error:
             problems += error.problems
+    found = {path.stem: None for path in campaign_files(root)} | {
+        name: source.campaign for name, source in sources.items()
+    }
+    problems += recovery_problems(document, project, found)
     if problems:
         raise ProblemsFound(problems)
     database = open_database(project, read_block)

@@ -70,6 +70,22 @@ def load_campaigns(project: Project, segments: Segments) -> dict[str, Campaign]:
     return campaigns
 
 
+def recovery_problems(
+    document: Document, project: Project, campaigns: Mapping[str, Campaign | None]
+) -> Iterator[Problem]:
+    """What is wrong with the project's `cases.recovery`; `campaigns` has all of its campaigns by their files,
+    None for one that could not be read."""
+    name = project.cases.recovery
+    if name is None:
+        return
+    place = ("cases", "recovery")
+    if name not in campaigns:
+        yield document.problem(place, f"there is no campaign {name!r}", suggestion=closest(name, campaigns))
+    elif (campaign := campaigns[name]) is not None and campaign.purpose != "transactional":
+        what = f"whoever has complained gets nothing of {name!r}: its purpose is {campaign.purpose}"
+        yield document.problem(place, what, expected="a campaign with `purpose: transactional`")
+
+
 def load_segments(root: Path) -> dict[str, Rule]:
     """The project's named rules; none without segments.yaml. Raises ProblemsFound."""
     document, segments = read_segments(root)

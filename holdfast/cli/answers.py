@@ -30,6 +30,8 @@ def collect(context: typer.Context, as_json: AsJson = False) -> None:
     else:
         for line in _told(collected):
             typer.echo(line)
+        if collected.cases and (recovery := session.project.cases.recovery):
+            typer.echo(f"make it up to them with: holdfast run {recovery}", err=True)
         for problem in collected.problems:
             typer.echo(problem, err=True)
     if collected.problems or collected.unreadable:
@@ -45,6 +47,8 @@ def _told(collected: Collected) -> Iterator[str]:
         each = ", ".join(f"{count:,} {type_}" for type_, count in collected.left_out.items())
         yield f"{sum(collected.left_out.values()):,} events that change nothing: {each}"
     yield f"{collected.settled:,} messages settled, {collected.in_doubt:,} in doubt"
+    if collected.cases:
+        yield f"{collected.cases:,} cases opened"
     yield f"{collected.conversions:,} conversions changed"
     if collected.posts:
         yield f"{collected.posts:,} posts measured"

@@ -14,6 +14,7 @@ from holdfast.cli.session import AsJson, Session, print_json
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from holdfast.campaign.models import Campaign
     from holdfast.channel import Capabilities
     from holdfast.content.lint import PostCheck
     from holdfast.documents import Document
@@ -59,7 +60,13 @@ def schema(file: Annotated[SchemaFile, typer.Argument(help="Which file's.")] = S
 
 def _problems(project_file: Path, names: list[str]) -> tuple[list[Problem], list[str]]:
     """Everything wrong in the project and these campaigns (none: all), and the campaigns' names."""
-    from holdfast.campaign.loading import campaign_file, campaign_files, read_campaign, read_segments
+    from holdfast.campaign.loading import (
+        campaign_file,
+        campaign_files,
+        read_campaign,
+        read_segments,
+        recovery_problems,
+    )
     from holdfast.cli.channel_settings import described_channels
     from holdfast.content.library import Library
     from holdfast.content.lint import lint_templates
@@ -88,6 +95,7 @@ def _problems(project_file: Path, names: list[str]) -> tuple[list[Problem], list
     except ProblemsFound as error:
         problems += error.problems
     asked: set[str] = set()
+    campaigns: dict[str, Campaign | None] = dict.fromkeys(path.stem for path in paths)
     for path in paths:
         try:
             document, campaign = read_campaign(path, project, segments, capabilities)
@@ -95,6 +103,7 @@ def _problems(project_file: Path, names: list[str]) -> tuple[list[Problem], list
             problems += error.problems
             continue
         problems += document.problems
+        campaigns[path.stem] = campaign
         if campaign is not None and project is not None:
             kinds = {name: can.kind for name, can in capabilities.items()}
             if campaign.purpose == "confirmation":
@@ -102,6 +111,7 @@ def _problems(project_file: Path, names: list[str]) -> tuple[list[Problem], list
             problems += lint_templates(campaign, project, kinds, document, library, post_checks)
     if project is not None and not names:
         problems += _never_asked(of_project, project, asked)
+        problems += recovery_problems(of_project, project, campaigns)
     return sorted(problems), [path.stem for path in paths]
 
 

@@ -52,6 +52,26 @@ def schedule_follow_up(campaign: str, moment: datetime, scheduled_by: str) -> bo
         raise no_answer(error) from None
 
 
+def start_run(campaign: str, asked_by: str) -> bool:
+    """Starts a run of the campaign's deployment, an occurrence of its own; once for who asks, however often.
+
+    False where the campaign is not deployed. Raises OrchestrationError when the server does not answer.
+    """
+    try:
+        with get_client(sync_client=True) as client:
+            deployment = find_deployment(client, campaign)
+            if deployment is None:
+                return False
+            client.create_flow_run_from_deployment(
+                deployment.id,
+                parameters={"campaign": campaign},
+                idempotency_key=f"{campaign} for {asked_by}",
+            )
+            return True
+    except httpx.HTTPError as error:
+        raise no_answer(error) from None
+
+
 def next_moment(ws: Workspace, campaign: str, now: datetime) -> datetime | None:
     """When to go on with the campaign's runs, in a minute at the earliest; None: none goes on by itself.
 

@@ -14,6 +14,7 @@ from holdfast.responses.preferences import (
     save,
     unsubscribe,
 )
+from holdfast.responses.recovering import Started, recover
 from holdfast.store.failures import CameBack
 from holdfast.store.responses import Applied
 
@@ -26,6 +27,7 @@ __all__ = [
     "Choices",
     "Collected",
     "Contact",
+    "Started",
     "Stopped",
     "answer",
     "apply",
@@ -37,6 +39,7 @@ __all__ = [
     "contact_of",
     "keep_after_all",
     "newly_came_back",
+    "recover",
     "save",
     "unsubscribe",
 ]

@@ -154,6 +154,29 @@ def write_entries(
     )
 
 
+def latest_entry(connection: Connection) -> tuple[int, datetime] | None:
+    """The newest entry of any case, and when it was written; None: there is no case yet."""
+    newest = select(case_entries.c.id, case_entries.c.at).order_by(case_entries.c.id.desc()).limit(1)
+    row = connection.execute(newest).one_or_none()
+    return None if row is None else (row.id, row.at)
+
+
+def count_opened(connection: Connection, after: int, until: int) -> int:
+    """How many customers have a case that was opened, again or for the first time, by one of these entries,
+    and is open."""
+    count = (
+        select(func.count(cases.c.customer_id.distinct()))
+        .join(case_entries, case_entries.c.case_id == cases.c.id)
+        .where(
+            case_entries.c.id > after,
+            case_entries.c.id <= until,
+            case_entries.c.what.in_(("opened", "reopened")),
+            cases.c.closed_at.is_(None),
+        )
+    )
+    return connection.scalar(count) or 0
+
+
 def _open_for_strangers(connection: Connection, found: Sequence[Complaint], now: datetime) -> int:
     """A case for each: nobody can tell whether two of them are of one person."""
     if found:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from holdfast import responses
 from holdfast.cli import main
 from holdfast.cli.cases import _lines, _printable
 from holdfast.errors import CaseError, CaseUnknown
@@ -152,6 +153,40 @@ def test_conversations_are_by_customer_and_channel_the_latest_first(bench: Bench
     assert found[:2] == casework.list_conversations(bench.ws, 2)
     turns = casework.conversation_of(bench.ws, "c1", LATER)
     assert [turn.text or turn.what for turn in turns] == ["hello", "nice shop", "it is broken", "answered"]
+
+
+# --- making it up to them -------------------------------------------------------------------------
+
+
+def test_the_recovery_campaign_is_started_once_for_new_cases(bench: Bench) -> None:
+    started: list[tuple[str, str]] = []
+
+    def start(campaign: str, key: str) -> bool:
+        started.append((campaign, key))
+        return True
+
+    def recover(how: Callable[[str, str], bool] = start) -> str:
+        return responses.recover(bench.ws, how, bench.clock.now)
+
+    bench.shop.customers(2)
+    case_id = complain(bench)
+    assert recover() == "nothing to do"  # the project names no campaign
+    cases = bench.ws.project.cases.model_copy(update={"recovery": "sorry"})
+    bench.ws.project = bench.ws.project.model_copy(update={"cases": cases})
+    assert recover(lambda campaign, key: False) == "not deployed"
+    assert recover() == "started"
+    assert recover() == "nothing to do"
+    hear(bench, said("mentioned", words="broken", customer=None))
+    hear(bench, said("replied", 8, "and now?"))
+    assert recover() == "nothing to do"  # nobody whom we could write to; a case that was told of
+    casework.close(bench.ws, case_id, "done", "ann", NOW)
+    case_id = casework.open_case(bench.ws, "c2", "called us", "ann", NOW).id
+    casework.close(bench.ws, case_id, "at once", "ann", NOW)
+    assert recover() == "nothing to do"  # it is closed again
+    casework.open_case(bench.ws, "c1", "called us", "ann", NOW)
+    assert recover() == "started"
+    assert [campaign for campaign, _ in started] == ["sorry", "sorry"]
+    assert len({key for _, key in started}) == 2
 
 
 # --- on the command line --------------------------------------------------------------------------

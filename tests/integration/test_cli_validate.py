@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 
 from channels import known_adapters
+from holdfast.errors import ProblemsFound
+from holdfast.wiring import open_workspace
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -63,7 +65,7 @@ def replace(path: Path, old: str, new: str) -> None:
 
 def test_the_shipped_project_is_valid(project: Path) -> None:
     done = holdfast(project, "validate")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "3 campaigns checked, no problems\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "4 campaigns checked, no problems\n")
 
 
 def test_every_problem_of_every_file_is_printed_at_once(project: Path) -> None:
@@ -81,7 +83,7 @@ def test_every_problem_of_every_file_is_printed_at_once(project: Path) -> None:
         " expected one of email, receipts, telegram, sms, x; did you mean 'receipts'?",
         "campaigns/winback.yaml:13:30: `within` is not a duration;"
         " expected a number and s, min, h, d or w, like 14d",
-        "holdfast.yaml:14:20: there is no channel adapter 'sandbax'; expected one of"
+        "holdfast.yaml:15:20: there is no channel adapter 'sandbax'; expected one of"
         f" {', '.join(known_adapters())}; did you mean 'sandbox'?",
         "segments.yaml:6:7: unknown key `orders.coun`; did you mean 'orders.count'?",
     ]
@@ -113,24 +115,24 @@ def test_a_template_that_does_not_parse_is_shown_at_its_line(project: Path) -> N
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ("port: 25250000", "holdfast.yaml:15:52: `port` is 25250000; expected at most 65535"),
-        ("prot: 2525", "holdfast.yaml:15:46: unknown key `prot`; did you mean 'port'?"),
+        ("port: 25250000", "holdfast.yaml:16:52: `port` is 25250000; expected at most 65535"),
+        ("prot: 2525", "holdfast.yaml:16:46: unknown key `prot`; did you mean 'port'?"),
         (
             "port: 2525, username: shop",
-            "holdfast.yaml:15:13: `receipts`: `username` and `password` go together",
+            "holdfast.yaml:16:13: `receipts`: `username` and `password` go together",
         ),
         (
             "port: 2525, username: shop, password: hunter2",
-            "holdfast.yaml:15:84: `password` is a secret and does not belong in a file;"
+            "holdfast.yaml:16:84: `password` is a secret and does not belong in a file;"
             " expected {env: NAME} or {block: NAME}",
         ),
         (
             "port: 2525, bounce_address: b@c.example, mailbox: {host: h, username: u, password: hunter2}",
-            "holdfast.yaml:15:129: `password` is a secret and does not belong in a file;",
+            "holdfast.yaml:16:129: `password` is a secret and does not belong in a file;",
         ),
         (
             "port: 2525, dkim: {domain: c.example, selector: s_s, key: hunter2}",
-            "holdfast.yaml:15:104: `key` is a secret and does not belong in a file;",
+            "holdfast.yaml:16:104: `key` is a secret and does not belong in a file;",
         ),
     ],
 )
@@ -187,7 +189,7 @@ def test_an_unknown_campaign_is_an_error_with_a_hint(project: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         "error: there is no campaign 'winbak'; did you mean 'winback'?\n"
-        "hint: campaigns are: news, thanks, winback\n"
+        "hint: campaigns are: news, sorry, thanks, winback\n"
     )
 
 
@@ -301,8 +303,30 @@ def test_ten_campaigns_are_validated_in_under_two_seconds(project: Path) -> None
     for number in range(8):
         text = shipped.replace("campaign: winback", f"campaign: winback{number}", 1)
         (project / "campaigns" / f"winback{number}.yaml").write_text(text)
-    assert holdfast(project, "validate").stderr == "11 campaigns checked, no problems\n"
+    assert holdfast(project, "validate").stderr == "12 campaigns checked, no problems\n"
     assert processor_time(lambda: holdfast(project, "validate")) < 2
+
+
+@pytest.mark.parametrize(
+    ("recovery", "problem"),
+    [
+        ("sory", "there is no campaign 'sory'; did you mean 'sorry'?"),
+        (
+            "winback",
+            "whoever has complained gets nothing of 'winback': its purpose is marketing;"
+            " expected a campaign with `purpose: transactional`",
+        ),
+    ],
+)
+def test_a_recovery_is_a_campaign_that_reaches_who_has_complained(
+    project: Path, recovery: str, problem: str
+) -> None:
+    replace(project / "holdfast.yaml", "# cases: {recovery: sorry}", f"cases: {{recovery: {recovery}}}")
+    with pytest.raises(ProblemsFound) as raised:
+        open_workspace(project, str)
+    assert problem in str(raised.value)
+    if recovery == "winback":
+        assert problem in holdfast(project, "validate").stdout
 
 
 def test_a_double_opt_in_that_nobody_is_asked_for_is_a_problem_and_the_documented_campaign_ends_it(

@@ -39,7 +39,7 @@ from holdfast.orchestration.deployments import (
     find_deployment,
     project_deployment,
 )
-from holdfast.orchestration.follow_ups import schedule_follow_up
+from holdfast.orchestration.follow_ups import schedule_follow_up, start_run
 from holdfast.orchestration.redaction import UnexpectedError, mask, redacted
 from holdfast.orchestration.server import ensure_server
 from holdfast.settings import Project
@@ -263,6 +263,17 @@ def test_a_follow_up_that_was_cancelled_is_scheduled_anew_by_the_same_asker(
         client.set_flow_run_state(waiting[0].id, Cancelled(), force=True)
 
 
+def test_a_run_is_started_once_for_who_asks(client: SyncPrefectClient, project: Project) -> None:
+    deploy(project, [campaign("recovers")])
+    for asker in ("entry 1", "entry 1", "entry 2"):
+        assert start_run("recovers", asker)
+    runs = runs_of(client, "recovers")
+    assert [run.parameters for run in runs] == [{"campaign": "recovers"}] * 2
+    for run in runs:  # a worker of a later test is not to find them due
+        client.set_flow_run_state(run.id, Cancelled(), force=True)
+    assert not start_run("never-deployed", "entry 1")
+
+
 def test_two_servers_that_start_at_once_have_a_port_each() -> None:
     with server._a_port(None) as first, server._a_port(None) as second:
         assert first != second
@@ -311,7 +322,7 @@ def test_an_error_of_ours_passes_with_its_hint() -> None:
 def test_a_foreign_error_becomes_its_type_and_our_place() -> None:
     with pytest.raises(UnexpectedError) as error, redacted():
         to_microseconds(None)  # type: ignore[arg-type]
-    assert re.fullmatch(r"AttributeError at holdfast/tables\.py:\d+", str(error.value))
+    assert re.fullmatch(r"AttributeError at holdfast/tables/columns\.py:\d+", str(error.value))
     assert error.value.__cause__ is None
 
 
