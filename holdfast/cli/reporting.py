@@ -14,6 +14,7 @@ from holdfast.cli.running import AsOf, moment_of
 from holdfast.cli.session import AsJson, Output, Session, print_json
 from holdfast.cli.shown import results_table, show
 from holdfast.metrics.rates import Rate
+from holdfast.metrics.surveys import Csat, Nps, Wave
 
 if TYPE_CHECKING:
     from holdfast.delivery import Workspace
@@ -49,7 +50,8 @@ def report(
     if as_json:
         print_json({"campaigns": list(map(_campaign_facts, found)), "kpis": sheet and _kpi_facts(sheet)})
     else:
-        for title, rows in (("Campaigns", _verdicts(found)), ("KPIs", _kpis(sheet) if sheet else [])):
+        tables = {"Campaigns": _verdicts(found), "Surveys": _surveys(found), "KPIs": _kpis(sheet)}
+        for title, rows in tables.items():
             if rows:
                 show(title, results_table(rows))
     typer.echo(f"written: {', '.join(map(str, written))}", err=True)
@@ -98,9 +100,30 @@ def _verdicts(found: Sequence[CampaignReport]) -> list[dict[str, str | int]]:
     ]
 
 
-def _kpis(sheet: KpiSheet) -> list[dict[str, str | int]]:
+def _surveys(found: Sequence[CampaignReport]) -> list[dict[str, str | int]]:
+    from holdfast.report import surveys
+    from holdfast.report.formats import percent
+
+    return [
+        {
+            "campaign": each.name,
+            "step": survey.step,
+            "survey": survey.name,
+            "result": surveys.shown(survey.total.result),
+            "95% interval": surveys.interval(survey.total.result),
+            "customers": sum(survey.total.answers.values()),
+            "answered": percent(survey.total.answers_per_delivered.value),
+        }
+        for each in found
+        for survey in each.surveys
+    ]
+
+
+def _kpis(sheet: KpiSheet | None) -> list[dict[str, str | int]]:
     from holdfast.report.kpis import HEADLINES
 
+    if sheet is None:
+        return []
     return [
         {"month": month.short_name, **{kpi.name: kpi.shown(month, sheet.currency) for kpi in HEADLINES}}
         for month in reversed(sheet.months)
@@ -109,7 +132,31 @@ def _kpis(sheet: KpiSheet) -> list[dict[str, str | int]]:
 
 def _campaign_facts(found: CampaignReport) -> dict[str, Any]:
     goal = found.goal and found.goal.model_dump(mode="json")
-    return asdict(found) | {"goal": goal, "headline": found.headline, "matured": found.matured}
+    surveys = [
+        {
+            "step": survey.step,
+            "survey": survey.survey,
+            "all": _wave_facts(survey.total),
+            "runs": {occurrence: _wave_facts(wave) for occurrence, wave in survey.runs},
+        }
+        for survey in found.surveys
+    ]
+    facts = {"goal": goal, "headline": found.headline, "matured": found.matured, "surveys": surveys}
+    return asdict(found) | facts
+
+
+def _wave_facts(wave: Wave) -> dict[str, Any]:
+    result = wave.result
+    numbers = _score_facts(result) if isinstance(result, Nps) else _csat_facts(result)
+    return {"answers": wave.answers, "answers_per_delivered": _facts(wave.answers_per_delivered)} | numbers
+
+
+def _score_facts(score: Nps) -> dict[str, Any]:
+    return asdict(score) | {"score": score.score, "low": score.low, "high": score.high}
+
+
+def _csat_facts(satisfaction: Csat) -> dict[str, Any]:
+    return {"satisfied_per_answer": _facts(satisfaction.satisfied_per_answer), "mean": satisfaction.mean}
 
 
 def _kpi_facts(sheet: KpiSheet) -> dict[str, Any]:
@@ -121,13 +168,15 @@ def _kpi_facts(sheet: KpiSheet) -> dict[str, Any]:
         | {"conversion": referral.conversion, "coefficient": referral.coefficient},
         "months": [
             {"month": f"{each.month // 12}-{each.month % 12 + 1:02}"}
-            | {kpi.key: _rate_facts(kpi.of(each)) for kpis in KPIS.values() for kpi in kpis}
+            | {kpi.key: _facts(kpi.of(each)) for kpis in KPIS.values() for kpi in kpis}
             for each in sheet.months
         ],
     }
 
 
-def _rate_facts(value: Rate | float | None) -> Any:
+def _facts(value: Rate | Nps | float | None) -> Any:
+    if isinstance(value, Nps):
+        return _score_facts(value)
     if not isinstance(value, Rate):
         return value
     return asdict(value) | {"value": value.value, "low": value.low, "high": value.high}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import sqrt
 
 from holdfast.metrics.rates import Rate, Z
+from holdfast.surveys import SCALES, Survey
 
 # Added to promoters and detractors, and twice to passives, where all agree: Rocks, "Interval estimation for
 # the net promoter score", The American Statistician 70 (2016).
@@ -75,9 +76,30 @@ class Csat:
         return self.total / self.answers if self.answers else None
 
 
+@dataclass(frozen=True, slots=True)
+class Wave:
+    """Messages that asked a survey, as far as they were `delivered`, and those of them that were `answered`;
+    and how many customers gave each of the `answers` as their latest."""
+
+    survey: Survey
+    delivered: int
+    answered: int
+    answers: Mapping[int, int]
+
+    @property
+    def answers_per_delivered(self) -> Rate:
+        """The response rate."""
+        return Rate(self.answered, self.delivered) if self.answered <= self.delivered else Rate(0, 0)
+
+    @property
+    def result(self) -> Nps | Csat:
+        """What the answers come to. Raises ValueError for one that is not on the survey's scale."""
+        return nps(self.answers) if self.survey == "nps" else csat(self.answers)
+
+
 def nps(answers: Mapping[int, int]) -> Nps:
     """The score of so many customers by their answer. Raises ValueError for one not from 0 to 10."""
-    _require_scale(answers, 0, 10)
+    _require_scale(answers, SCALES["nps"])
     promoters = sum(n for answer, n in answers.items() if answer >= 9)
     detractors = sum(n for answer, n in answers.items() if answer <= 6)
     return Nps(promoters, sum(answers.values()) - promoters - detractors, detractors)
@@ -85,7 +107,7 @@ def nps(answers: Mapping[int, int]) -> Nps:
 
 def csat(answers: Mapping[int, int]) -> Csat:
     """Satisfaction of so many customers by their answer. Raises ValueError for one not from 1 to 5."""
-    _require_scale(answers, 1, 5)
+    _require_scale(answers, SCALES["csat"])
     return Csat(
         sum(answers.values()),
         sum(n for answer, n in answers.items() if answer >= 4),
@@ -93,10 +115,10 @@ def csat(answers: Mapping[int, int]) -> Csat:
     )
 
 
-def _require_scale(answers: Mapping[int, int], low: int, high: int) -> None:
-    outside = sorted(answer for answer in answers if not low <= answer <= high)
+def _require_scale(answers: Mapping[int, int], scale: range) -> None:
+    outside = sorted(answer for answer in answers if answer not in scale)
     if outside:
-        raise ValueError(f"answers {outside} are not on the scale from {low} to {high}")
+        raise ValueError(f"answers {outside} are not on the scale from {scale[0]} to {scale[-1]}")
 
 
 def _variance(promoters: float, detractors: float, n: float) -> float:

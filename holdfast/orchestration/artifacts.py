@@ -16,9 +16,9 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from holdfast.report import CampaignReport, KpiSheet, PlanReport, plots
+from holdfast.report import CampaignReport, KpiSheet, PlanReport, plots, surveys
 from holdfast.report.formats import count, duration, moment, percent, points, points_range, rate_range
-from holdfast.report.kpis import HEADLINES, KPIS
+from holdfast.report.kpis import HEADLINES
 
 _UPDATE_EVERY = 1.0  # seconds: an update is a request to Prefect's server
 # A bare address becomes a link in most renderers.
@@ -123,6 +123,23 @@ def report_page(report: CampaignReport) -> str:
     for funnel in report.funnels:
         parts.append(f"## {escape_markdown(funnel.step)}, by {escape_markdown(funnel.channel)}")
         parts.append(_image("Messages; hatched: by machines", plots.funnel(funnel.bars)))
+    for survey in report.surveys:
+        parts += [
+            f"## {escape_markdown(survey.step)}: {survey.name}",
+            _table(
+                ("Run", survey.name, "95% interval", "Answered", "Of the delivered"),
+                [
+                    (
+                        name,
+                        surveys.shown(wave.result),
+                        surveys.interval(wave.result),
+                        count(wave.answered),
+                        percent(wave.answers_per_delivered.value),
+                    )
+                    for name, wave in (("all", survey.total), *survey.runs)
+                ],
+            ),
+        ]
     parts += [
         "## Runs",
         _table(
@@ -163,7 +180,7 @@ def kpi_page(sheet: KpiSheet) -> str:
         f"# {month.name}{'' if sheet.complete else ', so far'}",
         _image("KPIs by month", plots.curves(sheet.curves)),
     ]
-    for title, kpis in KPIS.items():
+    for title, kpis in sheet.kpis.items():
         lines = [(kpi.name, kpi.shown(month, sheet.currency), kpi.meaning) for kpi in kpis]
         parts += [f"## {title}", _table(("KPI", month.name, "Definition"), lines)]
     parts.append(f"As of {moment(sheet.as_of)}, {sheet.as_of.tzinfo}.")

@@ -12,11 +12,13 @@ from holdfast.delivery.workspace import Workspace
 from holdfast.metrics.effects import Arm, Interval, Verdict, newcombe, verdict
 from holdfast.metrics.engagement import Funnel, PostEngagement
 from holdfast.metrics.rates import Rate
-from holdfast.report.formats import count, moment
+from holdfast.report.formats import count, moment, percent
 from holdfast.report.plots import Bar, Effect
-from holdfast.store import aggregates, runs
+from holdfast.report.surveys import StepSurvey
+from holdfast.store import aggregates, runs, surveys
 from holdfast.store.aggregates import ArmSums, FunnelCounts, Latest
 from holdfast.store.runs import Run
+from holdfast.store.surveys import StepWaves
 
 _PLOTTED = 12  # runs, the latest
 _NOBODY = ArmSums(0, 0, 0, 0)
@@ -70,7 +72,8 @@ class CampaignReport:
     Customers count by their first entry. `verdict` is None without a goal. `arms` and `variants` (the first
     step's) are of customers whose window is over: the verdict's. `assigned` are all that were enrolled; the
     last of them is past the window at `matures_at`. `holdout_share` is what their runs were to hold out of
-    them, of all together. `posts` are by channel. `data` says how far it all goes.
+    them, of all together. `surveys` are those that customers were asked; `posts` are by channel. `data` says
+    how far it all goes.
     """
 
     name: str
@@ -88,6 +91,7 @@ class CampaignReport:
     arms: Mapping[str, ArmSums]
     funnels: Sequence[StepFunnel]
     variants: Mapping[str, ArmSums]
+    surveys: Sequence[StepSurvey]
     posts: Mapping[str, PostEngagement]
     runs: Sequence[RunResult]
 
@@ -109,7 +113,9 @@ class CampaignReport:
 
     @property
     def headline(self) -> str:
-        """The verdict as a sentence."""
+        """The verdict as a sentence; of a campaign without a goal what its surveys came to."""
+        if self.verdict is None and self._answered:
+            return ", ".join(survey.sentence for survey in self._answered)
         if self.verdict is None:
             return "No goal: the campaign does not say what it is for, so its effect is not measured"
         return self.verdict.sentence[:1].upper() + self.verdict.sentence[1:]
@@ -135,6 +141,10 @@ class CampaignReport:
     @property
     def basis(self) -> str:
         """Whom the verdict is over, and who is still to come."""
+        if self.goal is None and self._answered:
+            customers = sum(sum(survey.total.answers.values()) for survey in self._answered)
+            rates = ", ".join(percent(survey.total.answers_per_delivered.value) for survey in self._answered)
+            return f"By {count(customers)} customers who answered: {rates} of the messages that arrived."
         if self.goal is None:
             return "Give it a goal (goal: {event: order, within: 14d}) and a holdout to know what it changes."
         waiting, until = self.assigned - self.matured, moment(self.matures_at)
@@ -148,6 +158,10 @@ class CampaignReport:
             f"Over {count(self.matured)} customers whose window is over. "
             f"{count(waiting)} are still in theirs, until {until}, and do not count yet."
         )
+
+    @property
+    def _answered(self) -> list[StepSurvey]:
+        return [survey for survey in self.surveys if survey.total.answers]
 
 
 def campaign_report(ws: Workspace, name: str, now: datetime) -> CampaignReport:
@@ -164,6 +178,8 @@ def campaign_report(ws: Workspace, name: str, now: datetime) -> CampaignReport:
         counted = aggregates.funnel(connection, name)
         variants = aggregates.variants(connection, name, campaign.sends[0].id, now - within)
         posts = aggregates.campaign_posts(connection, name)
+        asked = {step.id: step.survey for step in campaign.sends if step.survey}
+        surveyed = surveys.campaign_waves(connection, name, asked)
     share = ws.entry_plan(campaign).holdout if campaign.is_marketing else 0.0
     share = _share(found, matured, _share(found, enrolled, share))
     return CampaignReport(
@@ -182,6 +198,7 @@ def campaign_report(ws: Workspace, name: str, now: datetime) -> CampaignReport:
         arms=arms,
         funnels=_funnels(campaign, counted),
         variants=variants,
+        surveys=_surveys(surveyed, found),
         posts=posts,
         runs=[
             RunResult(
@@ -243,3 +260,17 @@ def _funnels(campaign: Campaign, counted: Sequence[FunnelCounts]) -> list[StepFu
         by_step.setdefault((row.step, row.channel), {})[row.variant or ""] = row
     places = sorted(by_step, key=lambda at: (order.index(at[0]) if at[0] in order else len(order), at))
     return [StepFunnel(step, channel, by_step[step, channel]) for step, channel in places]
+
+
+def _surveys(surveyed: Sequence[StepWaves], found: Sequence[Run]) -> list[StepSurvey]:
+    """Those that anybody was asked."""
+    return [
+        StepSurvey(
+            each.step,
+            each.survey,
+            each.total,
+            [(run.occurrence, each.runs[run.id]) for run in found if run.id in each.runs],
+        )
+        for each in surveyed
+        if each.runs
+    ]

@@ -35,6 +35,19 @@ def points(difference: float | None) -> str:
     return "0.0" if float(text) == 0 else text.replace("-", "−")
 
 
+def score(points: float | None) -> str:
+    """A score in points, with its sign: `+34`."""
+    if points is None:
+        return UNDEFINED
+    text = f"{points:+.0f}"
+    return "0" if int(text) == 0 else text.replace("-", "−")
+
+
+def mean(value: float | None) -> str:
+    """`4.2`."""
+    return UNDEFINED if value is None else f"{value:.1f}"
+
+
 def rate_range(rate: Rate) -> str:
     """The rate's 95% interval: `11.0 to 13.7%`."""
     if rate.value is None:

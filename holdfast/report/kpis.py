@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
 from typing import Literal
@@ -15,10 +15,12 @@ from holdfast.metrics.engagement import Funnel, PostEngagement
 from holdfast.metrics.rates import Rate
 from holdfast.metrics.referral import Referral
 from holdfast.metrics.revenue import clv
-from holdfast.report.formats import count, money, month_name, percent
+from holdfast.metrics.surveys import Csat, Nps, Wave, csat, nps
+from holdfast.report.formats import count, mean, money, month_name, percent, score
 from holdfast.report.plots import Curve
-from holdfast.store import aggregates, referrals
+from holdfast.store import aggregates, referrals, surveys
 from holdfast.store.aggregates import KpiSums
+from holdfast.surveys import Survey
 
 MONTHS_BEFORE = 12
 CLV_YEARS = 3
@@ -26,10 +28,11 @@ CLV_YEARS = 3
 
 @dataclass(frozen=True, slots=True)
 class MonthKpis:
-    """One month (year * 12 + month - 1) in numbers. Money is minor units."""
+    """One month (year * 12 + month - 1) in numbers. Money is minor units. `surveys` are those asked."""
 
     month: int
     sums: KpiSums
+    surveys: Mapping[Survey, Wave] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -47,6 +50,20 @@ class MonthKpis:
         bought = self.sums.repurchase
         return clv(bought.aov, bought.orders_per_buyer, CLV_YEARS)
 
+    @property
+    def nps(self) -> Nps:
+        """Of the customers who answered in the month, by their latest answer in it."""
+        return nps(self.surveys["nps"].answers if "nps" in self.surveys else {})
+
+    @property
+    def csat(self) -> Csat:
+        """The same of satisfaction."""
+        return csat(self.surveys["csat"].answers if "csat" in self.surveys else {})
+
+    def response_rate(self, survey: Survey) -> Rate:
+        """Of the messages sent in the month that asked it, and were delivered: those that were answered."""
+        return self.surveys[survey].answers_per_delivered if survey in self.surveys else Rate(0, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Kpi:
@@ -55,19 +72,24 @@ class Kpi:
     key: str
     name: str
     meaning: str
-    of: Callable[[MonthKpis], Rate | float | None]
-    form: Literal["rate", "fraction", "count", "money"] = "rate"
+    of: Callable[[MonthKpis], Rate | Nps | float | None]
+    form: Literal["rate", "fraction", "count", "money", "score", "mean"] = "rate"
 
     def shown(self, month: MonthKpis, currency: str) -> str:
         """The value as people read it, without its interval."""
         value = self.of(month)
         if isinstance(value, Rate):
             return percent(value.value)
+        if isinstance(value, Nps):
+            return score(value.score)
+        if self.form == "mean":
+            return mean(value)
         if self.form == "money":
             return money(value, currency)
         return count(value) if self.form == "count" else percent(value)
 
 
+SURVEYS = "What they said"
 KPIS: Mapping[str, Sequence[Kpi]] = {
     "Who stayed": (
         Kpi(
@@ -145,6 +167,29 @@ KPIS: Mapping[str, Sequence[Kpi]] = {
             "money",
         ),
     ),
+    SURVEYS: (
+        Kpi(
+            "nps",
+            "NPS",
+            "promoters (9, 10) less detractors (0 to 6), of 100: points from −100 to 100",
+            attrgetter("nps"),
+            "score",
+        ),
+        Kpi(
+            "nps_answers_per_delivered",
+            "NPS, answered",
+            "of the month’s messages that asked, and arrived",
+            lambda month: month.response_rate("nps"),
+        ),
+        Kpi("csat", "CSAT", "4 or 5 on the scale from 1 to 5", attrgetter("csat.satisfied_per_answer")),
+        Kpi("csat_mean", "CSAT, mean", "of the answers, from 1 to 5", attrgetter("csat.mean"), "mean"),
+        Kpi(
+            "csat_answers_per_delivered",
+            "CSAT, answered",
+            "of the month’s messages that asked, and arrived",
+            lambda month: month.response_rate("csat"),
+        ),
+    ),
 }
 
 
@@ -181,6 +226,13 @@ class KpiSheet:
         return self.months[-1]
 
     @property
+    def kpis(self) -> Mapping[str, Sequence[Kpi]]:
+        """The lines to show: those of surveys where one was asked."""
+        asked = {survey for month in self.months for survey in month.surveys}
+        said = [kpi for kpi in KPIS[SURVEYS] if kpi.key.partition("_")[0] in asked]
+        return {title: lines for title, lines in {**KPIS, SURVEYS: said}.items() if lines}
+
+    @property
     def curves(self) -> list[Curve]:
         """What to plot: CRR, RPR and AOV over the months."""
         orders = [month.sums.sales.aov for month in self.months]
@@ -210,11 +262,17 @@ def kpi_sheet(ws: Workspace, month: int, now: datetime) -> KpiSheet:
     since, until = aggregates.month_bounds(month, business.timezone)
     if since > now:
         raise RunError(f"{month_name(month)} has not begun", hint="ask for an earlier month")
+    numbers = range(month - MONTHS_BEFORE, month + 1)
+    asked = {
+        (name, step.id): step.survey
+        for name, source in ws.sources.items()
+        for step in source.campaign.sends
+        if step.survey
+    }
     with ws.database.read() as connection:
-        months = [
-            MonthKpis(number, aggregates.kpis(connection, number, business.timezone, now))
-            for number in range(month - MONTHS_BEFORE, month + 1)
-        ]
+        sums = [aggregates.kpis(connection, number, business.timezone, now) for number in numbers]
+        waves = surveys.monthly_waves(connection, [(each.since, each.until) for each in sums], asked)
+        months = [MonthKpis(*each) for each in zip(numbers, sums, waves, strict=True)]
         engagement = aggregates.engagement(connection, since, until)
         posts = aggregates.post_engagement(connection, since, until)
         customers = months[-1].sums.retention.active_at_end

@@ -12,9 +12,9 @@ from markupsafe import Markup
 
 from holdfast import metrics
 from holdfast.metrics.engagement import Funnel
-from holdfast.report import formats, plots
+from holdfast.report import formats, plots, surveys
 from holdfast.report.campaigns import CampaignReport
-from holdfast.report.kpis import HEADLINES, KPIS, KpiSheet
+from holdfast.report.kpis import HEADLINES, KpiSheet
 from holdfast.units import format_duration
 
 
@@ -101,6 +101,10 @@ def _pages() -> Environment:
         "count": formats.count,
         "percent": formats.percent,
         "rate_range": formats.rate_range,
+        "mean": formats.mean,
+        "result": surveys.shown,
+        "interval": surveys.interval,
+        "parts": surveys.parts,
         "points": formats.points,
         "points_range": formats.points_range,
         "moment": formats.moment,
@@ -114,7 +118,6 @@ def _pages() -> Environment:
         "stages": stages,
         "file_name": file_name,
         "figure": _figure,
-        "kpis": KPIS,
         "headline_kpis": HEADLINES,
         "definitions": metrics.VERSION,
     }
@@ -125,6 +128,7 @@ _PLOTS: dict[str, Callable[[Any, int], str]] = {
     "effects": plots.effects,
     "funnel": plots.funnel,
     "curves": plots.curves,
+    "answers": plots.answers,
 }
 
 

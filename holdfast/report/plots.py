@@ -80,6 +80,15 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer on a survey's scale: how many customers gave it, and what they are called."""
+
+    label: str
+    customers: int
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
 class Curve:
     """A number over months, None where it is undefined, with its interval if it has one; the last as text."""
 
@@ -156,6 +165,34 @@ def funnel(bars: Sequence[Bar], width: int = WIDE) -> str:
             _text(axes, -left, y, bar.label)
             _beside(axes, max(bar.people, bar.machines), y, label, INK)
         return _svg(figure, "From planned messages to clicks")
+
+
+def answers(scale: Sequence[Answer], width: int = WIDE) -> str:
+    """A column an answer, from the lowest to the highest; below, the groups with their share of all."""
+    total = sum(answer.customers for answer in scale)
+    groups = list(dict.fromkeys(answer.group for answer in scale))
+    colours = dict(zip(reversed(groups), (ACCENT, SOFT, QUIET), strict=False))
+    with _canvas(width, 168 if width >= 500 else 180) as figure:
+        axes = _axes(figure, 4, 20, width - 8, 100)
+        axes.set(xlim=(-0.5, len(scale) - 0.5), yticks=[], xticks=range(len(scale)))
+        axes.set_ylim(0, max((answer.customers for answer in scale), default=0) or 1)
+        axes.set_xticklabels([answer.label for answer in scale])
+        axes.tick_params(length=0)
+        for x, answer in enumerate(scale):
+            axes.bar(x, answer.customers, 0.72, color=colours[answer.group])
+            if answer.customers:
+                axes.annotate(count(answer.customers), (x, answer.customers), (0, 4), ha="center",
+                              textcoords="offset points", color=QUIET, fontsize=11)  # fmt: skip
+        for group in groups:
+            places = [x for x, answer in enumerate(scale) if answer.group == group]
+            axes.plot([places[0] - 0.36, places[-1] + 0.36], [-0.26] * 2, color=colours[group], linewidth=3,
+                      transform=axes.get_xaxis_transform(), clip_on=False)  # fmt: skip
+            share = percent(sum(scale[x].customers for x in places) / total if total else None)
+            axes.annotate(f"{group}\n{share}" if width < 500 else f"{group} {share}",
+                          (sum(places) / len(places), 0), (0, -30), xycoords=("data", "axes fraction"),
+                          textcoords="offset points", ha="center", va="top", color=INK, fontsize=11,
+                          annotation_clip=False)  # fmt: skip
+        return _svg(figure, "Customers by their latest answer")
 
 
 def curves(series: Sequence[Curve], width: int = WIDE) -> str:

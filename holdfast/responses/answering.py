@@ -10,8 +10,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from holdfast.channel import ResponseKind
-from holdfast.delivery import Workspace
-from holdfast.store import inbox
+from holdfast.store.inbox import Inbox
 from holdfast.surveys import LONGEST_COMMENT, SCALES, Survey
 from holdfast.tables import to_microseconds
 
@@ -24,7 +23,7 @@ class Answer(NamedTuple):
     text: str
 
 
-def answer(ws: Workspace, message_id: int, given: Answer, now: datetime) -> None:
+def answer(inbox: Inbox, message_id: int, given: Answer, now: datetime) -> None:
     """Keeps what the customer of the message answered; committed when this returns, applied by `collect`."""
     letter = {
         "kind": ResponseKind.ANSWERED.value,
@@ -35,7 +34,7 @@ def answer(ws: Workspace, message_id: int, given: Answer, now: datetime) -> None
         "text": given.text,
         "event": secrets.token_hex(16),
     }
-    inbox.put(ws.database, None, json.dumps(letter).encode(), now)
+    inbox.put(None, json.dumps(letter).encode(), now)
 
 
 def answer_in(letter: Mapping[str, Any]) -> Answer:

@@ -67,7 +67,7 @@ def funnel(connection: Connection, campaign: str) -> list[FunnelCounts]:
     """The campaign's messages by step, variant and channel, in that order."""
     m = messages.c
     of_campaign = m.run_id.in_(select(runs.c.id).where(runs.c.campaign == campaign))
-    counts = _funnel_counts()
+    counts = funnel_counts()
     query = select(m.step, m.variant, m.channel, *counts.values()).where(of_campaign)
     rows = connection.execute(query.group_by(m.step, m.variant, m.channel))
     found = [
@@ -80,14 +80,14 @@ def funnel(connection: Connection, campaign: str) -> list[FunnelCounts]:
 def engagement(connection: Connection, since: datetime, until: datetime) -> dict[str, Funnel]:
     """By channel, what became of the messages that were sent in [since, until)."""
     m = messages.c
-    counts = _funnel_counts()
+    counts = funnel_counts()
     query = select(m.channel, *counts.values()).where(m.sent_at >= since, m.sent_at < until)
     rows = connection.execute(query.group_by(m.channel))
     found = {channel: Funnel(**dict(zip(counts, numbers, strict=True))) for channel, *numbers in rows}
     return dict(sorted(found.items()))
 
 
-def _funnel_counts() -> Mapping[str, ColumnElement[int]]:
+def funnel_counts() -> Mapping[str, ColumnElement[int]]:
     """The fields of `Funnel`. Without any receipt the channel gives none, and delivered says nothing."""
     m = messages.c
     proofs = [f"{kind}_at" for kind in MESSAGE_RESPONSES if kind != "bounced"]

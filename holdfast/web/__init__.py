@@ -69,7 +69,7 @@ def create_app(ws: Workspace, clock: Callable[[], datetime], read_block: ReadBlo
     served.include_router(links.routes(ws, clock, shown, inbox, intake))
     served.include_router(pages.routes(ws, clock, shown))
     served.include_router(preferences.routes(ws, clock, shown))
-    served.include_router(surveys.routes(ws, clock, shown, intake))
+    served.include_router(surveys.routes(ws, clock, shown, inbox, intake))
     served.include_router(ingestion.routes(ws, clock, access))
     served.include_router(cases.routes(ws, clock, access))
     served.include_router(monitoring.routes(ws, clock, registry, access))

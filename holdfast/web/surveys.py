@@ -15,16 +15,19 @@ from sqlalchemy.exc import SQLAlchemyError
 from holdfast import responses
 from holdfast.delivery import Workspace
 from holdfast.errors import StoreError
+from holdfast.store.inbox import Inbox
 from holdfast.surveys import LONGEST_COMMENT, SCALES, Survey
 from holdfast.web.monitoring import OUR_LINKS, Intake, Outcome
 from holdfast.web.pages import Form, Pages
 
 
-def routes(ws: Workspace, clock: Callable[[], datetime], pages: Pages, intake: Intake) -> APIRouter:
+def routes(
+    ws: Workspace, clock: Callable[[], datetime], pages: Pages, inbox: Inbox, intake: Intake
+) -> APIRouter:
     """GET and POST /s/nps/{token} and /s/csat/{token}."""
     router = APIRouter(include_in_schema=False)
     for survey in SCALES:
-        _add(router, survey, ws, clock, pages, intake)
+        _add(router, survey, ws, clock, pages, inbox, intake)
     return router
 
 
@@ -34,6 +37,7 @@ def _add(
     ws: Workspace,
     clock: Callable[[], datetime],
     pages: Pages,
+    inbox: Inbox,
     intake: Intake,
 ) -> None:
     path = f"/s/{survey}/{{token}}"
@@ -58,7 +62,7 @@ def _add(
 
     def keep(message_id: int, answer: responses.Answer) -> None:
         try:
-            responses.answer(ws, message_id, answer, clock())
+            responses.answer(inbox, message_id, answer, clock())
         except (StoreError, SQLAlchemyError):
             intake.count(OUR_LINKS, Outcome.FAILED)
             raise

@@ -12,9 +12,12 @@ from holdfast.metrics.engagement import Funnel, PostEngagement
 from holdfast.metrics.referral import Referral
 from holdfast.metrics.retention import Retention
 from holdfast.metrics.revenue import Repurchase, Sales
+from holdfast.metrics.surveys import Wave
 from holdfast.report.campaigns import CampaignReport, RunResult, StepFunnel
 from holdfast.report.kpis import KpiSheet, MonthKpis
+from holdfast.report.surveys import StepSurvey
 from holdfast.store.aggregates import ArmSums, KpiSums, Latest, month_bounds
+from holdfast.surveys import Survey
 
 ZONE = ZoneInfo("Europe/Berlin")
 AS_OF = datetime(2026, 11, 9, 9, 0, tzinfo=ZONE)
@@ -57,6 +60,7 @@ def campaign(**fields: Any) -> CampaignReport:
             "coupon": ArmSums(1104, 151, 166, 872_000),
             "plain": ArmSums(1110, 125, 135, 773_200),
         },
+        "surveys": [],
         "posts": {
             "x": PostEngagement(posts=3, impressions=18_204, likes=311, replies=24, reposts=58, clicks=402)
         },
@@ -135,4 +139,14 @@ def _sums(month: int, number: int) -> KpiSums:
             observed=700 + 90 * number,
             second_orders=200 + 30 * number,
         ),
+    )
+
+
+def survey(which: Survey = "nps") -> StepSurvey:
+    """A survey of two runs, the second one still coming in."""
+    answers = {"nps": {10: 61, 9: 40, 8: 29, 7: 12, 6: 7, 3: 2, 0: 4}, "csat": {5: 60, 4: 41, 3: 12, 1: 7}}
+    waves = [Wave(which, 610, sum(answers[which].values()), answers[which]), Wave(which, 580, 0, {})]
+    total = Wave(which, 1190, waves[0].answered, answers[which])
+    return StepSurvey(
+        "ask", which, total, [("2026-10-05T07:00:00Z", waves[0]), ("2026-10-12T07:00:00Z", waves[1])]
     )

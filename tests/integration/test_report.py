@@ -15,9 +15,13 @@ from holdfast.campaign.models import Goal
 from holdfast.cli import main
 from holdfast.delivery import open_run
 from holdfast.errors import RunError
+from holdfast.metrics.rates import Rate
+from holdfast.metrics.surveys import Csat, Nps
 from holdfast.orchestration.artifacts import escape_markdown, kpi_page, report_page
 from holdfast.report.campaigns import RunResult
+from holdfast.responses import Answer, answer, collect
 from holdfast.store import conversions
+from holdfast.store.inbox import Inbox
 from holdfast.tables import messages
 from tests.fakes import made_up_reports
 from tests.integration.conftest import NOW, Bench
@@ -148,6 +152,33 @@ def test_a_campaign_without_a_goal_has_no_verdict_and_one_that_is_not_there_no_r
     assert told.headline.startswith("No goal")
     with pytest.raises(RunError, match="did you mean 'winback'"):
         report.campaign_report(bench.ws, "winbck", NOW)
+
+
+def test_what_customers_answer_is_in_the_campaigns_report_and_the_months_sheet(bench: Bench) -> None:
+    bench.shop.customers(4)
+    bench.edit("ask.sms.txt", "{{ links.survey }}")
+    step = {"id": "ask", "channels": ["sms"], "template": "ask"}
+    bench.campaign("feedback", steps=[{**step, "survey": "nps"}])
+    bench.campaign("kindness", steps=[{**step, "survey": "csat"}])
+    bench.run("feedback")
+    for message, scores in zip(bench.messages(), ([9], [2, 10], [6], []), strict=True):
+        for score in scores:
+            bench.clock.advance(seconds=1)
+            answer(Inbox(bench.ws.database), message.id, Answer("nps", score, "Tea"), bench.clock.now)
+    collect(bench.ws, bench.clock.now)
+    told = report.campaign_report(bench.ws, "feedback", bench.clock.now)
+    [survey] = told.surveys
+    assert (survey.step, survey.total.result) == ("ask", Nps(2, 0, 1))
+    assert survey.total.answers_per_delivered == Rate(3, 4)
+    assert [(occurrence, wave.answers) for occurrence, wave in survey.runs] == [("k1", {9: 1, 10: 1, 6: 1})]
+    assert told.headline.startswith("NPS +33 (")
+    assert r"| all | \+33 |" in report_page(told)
+    bench.clock.advance(seconds=1)
+    june = report.kpi_sheet(bench.ws, NOW.year * 12 + 5, bench.clock.now)
+    assert (june.month.nps, june.month.response_rate("nps")) == (Nps(2, 0, 1), Rate(3, 4))
+    assert (june.month.csat, june.month.response_rate("csat")) == (Csat(0, 0, 0), Rate(0, 0))
+    assert r"| NPS | \+33 |" in kpi_page(june)
+    assert [row.answered_at is not None for row in bench.messages()] == [True, True, True, False]
 
 
 def test_a_sheet_has_its_month_and_the_twelve_before_and_ends_where_time_does(bench: Bench) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.metrics.rates import Rate
-from holdfast.metrics.surveys import Csat, Nps, csat, nps
+from holdfast.metrics.surveys import Csat, Nps, Wave, csat, nps
 
 
 def test_nps_is_promoters_less_detractors() -> None:
@@ -48,6 +48,13 @@ def test_csat_is_the_share_of_the_satisfied_beside_the_mean() -> None:
 def test_without_answers_there_is_no_score() -> None:
     assert (nps({}).score, nps({}).variance, nps({}).low, nps({}).high) == (None,) * 4
     assert (csat({}).satisfied_per_answer.value, csat({}).mean) == (None, None)
+
+
+def test_a_wave_has_its_response_rate_beside_what_was_answered() -> None:
+    assert Wave("nps", 40, 3, {10: 2, 0: 1}).answers_per_delivered == Rate(3, 40)
+    assert Wave("nps", 40, 3, {10: 2, 0: 1}).result == Nps(2, 0, 1)
+    assert Wave("csat", 40, 3, {5: 2, 1: 1}).result == Csat(3, 2, 11)
+    assert Wave("csat", 2, 3, {5: 3}).answers_per_delivered == Rate(0, 0)
 
 
 def test_an_answer_that_is_not_on_the_scale_is_an_error() -> None:

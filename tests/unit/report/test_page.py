@@ -157,6 +157,36 @@ def test_undefined_kpis_are_dashes_never_zeros() -> None:
     assert "Oct 2025 – 28.0%" in shown
 
 
+def test_a_survey_is_told_with_its_scale_its_interval_and_who_answered() -> None:
+    asked = {"goal": None, "verdict": None, "arms": {}, "variants": {}, "runs": []}
+    told = made_up_reports.campaign(**asked, surveys=[made_up_reports.survey()])
+    assert told.headline == "NPS +57 (+47 to +67)"
+    assert told.basis == "By 155 customers who answered: 13.0% of the messages that arrived."
+    shown = words(report.html(told))
+    assert "all runs +57 +47 to +67 13.0% 155 of 1,190 11.2 to 15.1% 65.2% 101 of 155" in shown
+    assert "2026-10-12T07:00:00Z – 0.0% 0 of 580" in shown
+    assert "On a scale from 0 to 10." in shown
+    assert "detractors 8.4%" in shown
+    asked["surveys"] = [made_up_reports.survey("csat")]
+    shown = words(report.html(made_up_reports.campaign(**asked)))
+    assert "all runs 84.2% 101 of 120 76.6 to 89.6% 10.1% 120 of 1,190 8.5 to 11.9% 4.2" in shown
+
+
+def test_a_campaign_with_a_goal_is_judged_by_it_whatever_it_asks() -> None:
+    told = made_up_reports.campaign(surveys=[made_up_reports.survey()])
+    assert told.headline.startswith("+5.1 points")
+    assert "ask: NPS" in words(report.html(told))
+
+
+def test_a_month_shows_surveys_where_any_was_asked() -> None:
+    sheet = made_up_reports.kpi_sheet()
+    assert "What they said" not in words(report.html(sheet))
+    asked = replace(sheet.months[-1], surveys={"nps": made_up_reports.survey().total})
+    shown = words(report.html(replace(sheet, months=[*sheet.months[:-1], asked])))
+    assert "points from −100 to 100 +57 155 answers +47 to +67 – – NPS, answered" in shown
+    assert "CSAT" not in shown
+
+
 def test_the_index_leads_to_every_page() -> None:
     found, sheet = (
         [made_up_reports.campaign(), made_up_reports.campaign(name="thanks")],

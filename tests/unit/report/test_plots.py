@@ -10,7 +10,8 @@ import pytest
 from holdfast.metrics.effects import newcombe
 from holdfast.metrics.rates import Rate
 from holdfast.report import plots
-from holdfast.report.plots import Bar, Curve, Effect
+from holdfast.report.plots import Answer, Bar, Curve, Effect
+from tests.fakes import made_up_reports
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -51,12 +52,20 @@ def test_a_curve_shows_its_last_value_and_its_months() -> None:
     assert {"Retention", "Sep 2026", "Oct 2026", "90.0%"} <= set(texts(plots.curves([CURVE])))
 
 
+def test_answers_are_counted_by_their_group() -> None:
+    scale = made_up_reports.survey("csat").plotted
+    shown = texts(plots.answers(scale))
+    assert {"1", "7", "4", "41", "not satisfied 15.8%", "satisfied 84.2%"} <= set(shown)
+    assert {"not satisfied", "15.8%"} <= set(texts(plots.answers(scale, plots.NARROW)))
+
+
 @pytest.mark.parametrize(
     "svg",
     [
         plots.effects([effect("nobody converted", Rate(0, 10), Rate(0, 10))]),
         plots.effects([effect("everybody did", Rate(10, 10), Rate(1, 1))]),
         plots.funnel([Bar("planned", 0)]),
+        plots.answers([Answer("0", 0, "detractors")]),
         plots.curves([Curve("nothing", ["Oct 2026"], [None], "–")]),
     ],
 )
