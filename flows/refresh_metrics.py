@@ -11,14 +11,15 @@ from holdfast.orchestration.artifacts import publish_kpis, publish_report
 from holdfast.orchestration.deployments import REFRESH
 from holdfast.orchestration.occurrences import run_name
 from holdfast.orchestration.redaction import redacted
-from holdfast.store import conversions
+from holdfast.store import attribution, conversions
 
 
 @flow(name=REFRESH, flow_run_name=run_name, persist_result=False)
 @redacted()
 def refresh_metrics() -> State:
     """A results page for each campaign that ran, and last month's KPI sheet."""
-    ended = {
+    ended = {"attributions": refresh_attributions(return_state=True)}
+    ended |= {
         campaign: refresh_campaign.with_options(task_run_name=f"refresh {campaign}")(
             campaign, return_state=True
         )
@@ -30,6 +31,14 @@ def refresh_metrics() -> State:
     if failed:
         return Failed(message=f"{message}; failed: {', '.join(failed)}")
     return Completed(message=message)
+
+
+@task(persist_result=False, cache_policy=NO_CACHE, task_run_name="attribute orders")
+@redacted()
+def refresh_attributions() -> None:
+    """Attributes all orders anew: those that changed too."""
+    ws = workspace()
+    attribution.refresh_all(ws.database, ws.project.channels)
 
 
 @task(persist_result=False, cache_policy=NO_CACHE)

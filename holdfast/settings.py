@@ -219,6 +219,9 @@ class ChannelConfig(BaseModel):
     per_day: int | None = Field(
         None, ge=1, description="The most messages a day of the business; the rest waits for the next one."
     )
+    attributed_within: Duration = Field(
+        timedelta(days=7), description="Orders this long after a click or an open are attributed to it."
+    )
     slow_start: Duration | None = Field(
         None, description="How long sending takes to come up from a tenth of `rate` after a pause."
     )

@@ -49,6 +49,6 @@ def _told(collected: Collected) -> Iterator[str]:
     yield f"{collected.settled:,} messages settled, {collected.in_doubt:,} in doubt"
     if collected.cases:
         yield f"{collected.cases:,} cases opened"
-    yield f"{collected.conversions:,} conversions changed"
+    yield f"{collected.conversions:,} conversions changed, {collected.attributions:,} attributions"
     if collected.posts:
         yield f"{collected.posts:,} posts measured"

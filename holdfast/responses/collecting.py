@@ -20,7 +20,7 @@ from holdfast.delivery.guard import check_rates
 from holdfast.errors import ChannelError, RunStopped, SettingsError
 from holdfast.responses.answering import answer_in
 from holdfast.responses.matching import answers_of
-from holdfast.store import conversions, failures, inbox, post_numbers, responses, runs
+from holdfast.store import attribution, conversions, failures, inbox, post_numbers, responses, runs
 from holdfast.store.cursors import read_cursor, write_cursor
 from holdfast.store.failures import CameBack
 from holdfast.store.inbox import Letter
@@ -55,7 +55,8 @@ class Collected:
     `letters` of the inbox were handled, `unreadable` of them could not be read. `new`, `repeated` and
     `unknown` count answers as in `Applied`; `left_out` counts what was no answer, by channel and type.
     `settled` messages are known to be taken, or not, since now, and `in_doubt` are still in doubt.
-    `cases` were opened, for the first time or again. `conversions` changed; `posts` were measured.
+    `cases` were opened, for the first time or again. `conversions` and `attributions` changed; `posts` were
+    measured.
     `stopped` are runs that their guard stopped. `problems` has a sentence for them, and for everything
     that failed: the rest was done all the same.
     """
@@ -69,6 +70,7 @@ class Collected:
     in_doubt: int = 0
     cases: int = 0
     conversions: int = 0
+    attributions: int = 0
     posts: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
     stopped: tuple[Stopped, ...] = ()
@@ -87,6 +89,7 @@ def collect(ws: Workspace, now: datetime, progress: Progress | None = None) -> C
         if config.enabled:
             round_.ask(name)
     round_.count_conversions()
+    round_.attribute_orders()
     round_.ask_guards()
     round_.settle_doubt()
     return Collected(
@@ -234,6 +237,12 @@ class _Round:
                 self.counts["conversions"] += conversions.refresh(
                     self.ws.database, name, goal, self.now, since
                 )
+
+    def attribute_orders(self) -> None:
+        """Attributes what is new to the last message that its customer touched."""
+        self.counts["attributions"] += attribution.refresh_new(
+            self.ws.database, self.ws.project.channels, self.now
+        )
 
     def ask_guards(self) -> None:
         """Judges the runs that are sending: what bounces does so hours after it was sent."""

@@ -331,10 +331,10 @@ def test_ctrl_c_stops_at_the_next_batch_without_a_traceback_and_resume_sends_the
 
 def test_a_refresh_shows_what_it_can_and_says_what_failed(shop: Shop) -> None:
     run_now(shop.root, "hello", key="june")
-    assert refresh_now(shop.root).message == "refreshed: hello, the KPI sheet"
+    assert refresh_now(shop.root).message == "refreshed: attributions, hello, the KPI sheet"
     with shop.workspace.database.write() as connection:
         connection.execute(text("DROP TABLE conversions"))
-    with pytest.raises(OrchestrationError, match="refreshed: the KPI sheet; failed: hello"):
+    with pytest.raises(OrchestrationError, match="refreshed: attributions, the KPI sheet; failed: hello"):
         refresh_now(shop.root)
 
 
