@@ -164,6 +164,7 @@ def _kpi_facts(sheet: KpiSheet) -> dict[str, Any]:
 
     referral = sheet.referral
     return asdict(sheet) | {
+        "care": asdict(sheet.care) | {"reopened_per_closed": _facts(sheet.care.reopened_per_closed)},
         "referral": asdict(referral)
         | {"conversion": referral.conversion, "coefficient": referral.coefficient},
         "months": [

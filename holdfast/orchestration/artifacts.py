@@ -183,6 +183,11 @@ def kpi_page(sheet: KpiSheet) -> str:
     for title, kpis in sheet.kpis.items():
         lines = [(kpi.name, kpi.shown(month, sheet.currency), kpi.meaning) for kpi in kpis]
         parts += [f"## {title}", _table(("KPI", month.name, "Definition"), lines)]
+    if sheet.care_lines:
+        parts += [
+            "## How complaints were dealt with",
+            _table(("KPI", month.name, "Definition"), sheet.care_lines),
+        ]
     parts.append(f"As of {moment(sheet.as_of)}, {sheet.as_of.tzinfo}.")
     return "\n\n".join(parts)
 

@@ -11,14 +11,16 @@ from zoneinfo import ZoneInfo
 
 from holdfast.delivery.workspace import Workspace
 from holdfast.errors import RunError
+from holdfast.metrics.complaints import Care
 from holdfast.metrics.engagement import Funnel, PostEngagement
 from holdfast.metrics.rates import Rate
 from holdfast.metrics.referral import Referral
 from holdfast.metrics.revenue import clv
 from holdfast.metrics.surveys import Csat, Nps, Wave, csat, nps
+from holdfast.report import complaints
 from holdfast.report.formats import count, mean, money, month_name, percent, score
 from holdfast.report.plots import Curve
-from holdfast.store import aggregates, referrals, surveys
+from holdfast.store import aggregates, complaint_care, referrals, surveys
 from holdfast.store.aggregates import KpiSums
 from holdfast.surveys import Survey
 
@@ -207,8 +209,8 @@ class KpiSheet:
     """A month's KPIs, with the twelve months before it; `months` ends with the sheet's own.
 
     Months are in the zone of `as_of`, the business's. `engagement` is of messages sent in the month, `posts`
-    of posts published in it, by channel; `referral` is of what came of invitations in it. `complete`: the
-    month was over at `as_of`.
+    of posts published in it, by channel; `care` is of cases opened in it, and `referral` of what came of
+    invitations. `complete`: the month was over at `as_of`.
     """
 
     brand: str
@@ -218,6 +220,7 @@ class KpiSheet:
     months: Sequence[MonthKpis]
     engagement: Mapping[str, Funnel]
     posts: Mapping[str, PostEngagement]
+    care: Care
     referral: Referral
 
     @property
@@ -231,6 +234,11 @@ class KpiSheet:
         asked = {survey for month in self.months for survey in month.surveys}
         said = [kpi for kpi in KPIS[SURVEYS] if kpi.key.partition("_")[0] in asked]
         return {title: lines for title, lines in {**KPIS, SURVEYS: said}.items() if lines}
+
+    @property
+    def care_lines(self) -> list[tuple[str, str, str]]:
+        """Name, value and meaning of each line about complaints."""
+        return complaints.lines(self.care)
 
     @property
     def curves(self) -> list[Curve]:
@@ -275,6 +283,7 @@ def kpi_sheet(ws: Workspace, month: int, now: datetime) -> KpiSheet:
         months = [MonthKpis(*each) for each in zip(numbers, sums, waves, strict=True)]
         engagement = aggregates.engagement(connection, since, until)
         posts = aggregates.post_engagement(connection, since, until)
+        care = complaint_care.care(connection, since, min(until, now), now)
         customers = months[-1].sums.retention.active_at_end
         referral = referrals.results(connection, since, until, customers)
     return KpiSheet(
@@ -285,6 +294,7 @@ def kpi_sheet(ws: Workspace, month: int, now: datetime) -> KpiSheet:
         months=months,
         engagement=engagement,
         posts=posts,
+        care=care,
         referral=referral,
     )
 

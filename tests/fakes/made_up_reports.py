@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from holdfast.campaign.models import Goal
+from holdfast.metrics.complaints import Care, lasting
 from holdfast.metrics.effects import verdict
 from holdfast.metrics.engagement import Funnel, PostEngagement
 from holdfast.metrics.referral import Referral
@@ -97,6 +99,20 @@ def funnel(planned: int, clicked: int, machine_clicked: int, receipts: bool = Tr
     )
 
 
+def care(hours: Sequence[float] = ()) -> Care:
+    """Of cases that were answered after so many hours, closed after twice as many; and one that was not."""
+    answered = [*(3600 * each for each in hours), 200 * 3600.0] if hours else []
+    over = [*([True] * len(hours)), False] if hours else []
+    return Care(
+        opened=len(answered),
+        still_open=len(answered) - len(hours),
+        first_answer=lasting(answered, over),
+        resolution=lasting([2 * each for each in answered], over),
+        closed=len(hours),
+        reopened=len(hours) // 3,
+    )
+
+
 def kpi_sheet(**fields: Any) -> KpiSheet:
     """October 2026, of a shop that slowly keeps more; nobody could stay through its first month."""
     made_up: dict[str, Any] = {
@@ -109,6 +125,7 @@ def kpi_sheet(**fields: Any) -> KpiSheet:
         ],
         "engagement": {"email": funnel(5801, clicked=463, machine_clicked=159)},
         "posts": {},
+        "care": care(),
         "referral": Referral(customers=9_000, visits=0, inviters=0, came=0, ordered=0),
     }
     return KpiSheet(**(made_up | fields))

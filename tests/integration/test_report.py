@@ -20,6 +20,7 @@ from holdfast.metrics.surveys import Csat, Nps
 from holdfast.orchestration.artifacts import escape_markdown, kpi_page, report_page
 from holdfast.report.campaigns import RunResult
 from holdfast.responses import Answer, answer, collect
+from holdfast.responses import cases as casework
 from holdfast.store import conversions
 from holdfast.store.inbox import Inbox
 from holdfast.tables import messages
@@ -202,6 +203,24 @@ def test_a_sheet_has_its_month_and_the_twelve_before_and_ends_where_time_does(be
     assert "June 2026, so far" in report.html(so_far)
     with pytest.raises(RunError, match="July 2026 has not begun"):
         report.kpi_sheet(bench.ws, june + 1, NOW)
+
+
+def test_cases_are_in_the_sheet_of_the_month_they_were_opened_in(bench: Bench) -> None:
+    bench.shop.customers(4)
+    for id_ in range(1, 5):
+        casework.open_case(bench.ws, f"c{id_}", "called us", "ann", NOW)
+    hour = timedelta(hours=1)
+    for case_id, step, at in ((1, "answer", 2), (2, "answer", 4), (1, "close", 5), (3, "close", 30)):
+        getattr(casework, step)(bench.ws, case_id, "text", "ann", NOW + at * hour)
+    casework.open_case(bench.ws, "c3", "called again", "ann", NOW + 40 * hour)
+    sheet = report.kpi_sheet(bench.ws, NOW.year * 12 + 5, NOW + 50 * hour)
+    care = sheet.care
+    assert (care.opened, care.still_open, care.reopened_per_closed) == (4, 3, Rate(1, 2))
+    assert (care.first_answer.n, care.first_answer.ended, care.first_answer.median) == (4, 2, 4 * 3600)
+    assert (care.resolution.n, care.resolution.ended, care.resolution.median) == (4, 1, None)
+    assert r"| First answer | 4 h \(2 h to –\) |" in kpi_page(sheet)
+    before = report.kpi_sheet(bench.ws, NOW.year * 12 + 5, NOW + 3 * hour).care
+    assert (before.first_answer.ended, before.resolution.ended) == (1, 0)
 
 
 # --- in the Prefect UI ----------------------------------------------------------------------------

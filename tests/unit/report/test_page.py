@@ -157,6 +157,15 @@ def test_undefined_kpis_are_dashes_never_zeros() -> None:
     assert "Oct 2025 – 28.0%" in shown
 
 
+def test_complaints_are_told_with_what_is_not_over_yet_and_are_left_out_where_there_are_none() -> None:
+    shown = words(report.html(made_up_reports.kpi_sheet(care=made_up_reports.care([1, 2, 5, 30, 50]))))
+    assert "Cases opened in the month; 1 were open at its end 6" in shown
+    assert "First answer half were answered by then; 5 of 6 are so far 5 h (1 h to –)" in shown
+    assert "Resolution half were closed by then; 5 of 6 are so far 10 h (2 h to –)" in shown
+    assert "Opened again 1 of 5 that were closed 20.0% (3.6 to 62.4%)" in shown
+    assert "complaints were dealt with" not in words(report.html(made_up_reports.kpi_sheet()))
+
+
 def test_a_survey_is_told_with_its_scale_its_interval_and_who_answered() -> None:
     asked = {"goal": None, "verdict": None, "arms": {}, "variants": {}, "runs": []}
     told = made_up_reports.campaign(**asked, surveys=[made_up_reports.survey()])
