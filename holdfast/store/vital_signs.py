@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, Connection, Table, func, literal, select, union_all
+from sqlalchemy import CTE, ColumnElement, Connection, Table, func, literal, select, type_coerce, union_all
 
 from holdfast.store.doubt import IS_IN_DOUBT
 from holdfast.store.inbox import count_waiting
 from holdfast.store.ledger import may_go
 from holdfast.store.runs import BY_GUARD
-from holdfast.tables import attempts, inbox, messages, posts, responses, runs
+from holdfast.tables import UtcTime, attempts, cases, inbox, messages, posts, responses, runs
 
 RECENT = timedelta(minutes=15)
 OUTCOMES = ("accepted", "rejected", "retried", "in_doubt")
@@ -31,6 +31,7 @@ class VitalSigns:
 
     Sends are of messages by channel and outcome, responses by channel ('': our own links) and kind, doubt by
     channel and `message` or `post`, guarded runs by campaign: those that a guard stopped and nobody resumed.
+    `oldest_unanswered` is since when the oldest open case has not been answered.
     """
 
     unread: int
@@ -41,10 +42,13 @@ class VitalSigns:
     in_doubt: Counts
     runs: Mapping[str, int]
     guarded_runs: Mapping[str, int]
+    open_cases: int
+    oldest_unanswered: datetime | None
 
 
 def read_vital_signs(connection: Connection, now: datetime) -> VitalSigns:
     """The signs as of now."""
+    open_cases, oldest_unanswered = _open_cases(connection)
     return VitalSigns(
         unread=count_waiting(connection),
         oldest_unread=connection.scalar(
@@ -61,6 +65,8 @@ def read_vital_signs(connection: Connection, now: datetime) -> VitalSigns:
             .where(runs.c.state.in_(("stopping", "stopped")), runs.c.reason.startswith(BY_GUARD))
             .group_by(runs.c.campaign),
         ),
+        open_cases=open_cases,
+        oldest_unanswered=oldest_unanswered,
     )
 
 
@@ -98,6 +104,14 @@ def _in_doubt(connection: Connection) -> dict[tuple[str, str], int]:
     of_posts = select(posts.c.channel, literal("post"), func.count()).where(posts.c.state == "in_doubt")
     statement = union_all(of_messages.group_by(messages.c.channel), of_posts.group_by(posts.c.channel))
     return {(channel, what): count for channel, what, count in connection.execute(statement)}
+
+
+def _open_cases(connection: Connection) -> tuple[int, datetime | None]:
+    unanswered_since = func.min(cases.c.opened_at).filter(cases.c.answered_at.is_(None))
+    count, since = connection.execute(
+        select(func.count(), type_coerce(unanswered_since, UtcTime)).where(cases.c.closed_at.is_(None))
+    ).one()
+    return count, since
 
 
 def _recent(connection: Connection, table: Table, moment: ColumnElement[Any], now: datetime) -> CTE:

@@ -101,12 +101,11 @@ def routes(
 
 
 def _gauges(signs: VitalSigns, channels: tuple[str, ...], now: datetime) -> Iterator[Metric]:
-    waited = 0.0 if signs.oldest_unread is None else max(0.0, (now - signs.oldest_unread).total_seconds())
     yield GaugeMetricFamily("holdfast_inbox_unread", "Answers that are kept and not read yet.", signs.unread)
     yield GaugeMetricFamily(
         "holdfast_inbox_oldest_unread_seconds",
         "How long the oldest of them has waited; 0: none waits.",
-        waited,
+        _age(signs.oldest_unread, now),
     )
     none_of_channels = dict.fromkeys(channels, 0)
     yield _gauge(
@@ -145,6 +144,16 @@ def _gauges(signs: VitalSigns, channels: tuple[str, ...], now: datetime) -> Iter
         ("campaign",),
         (((campaign,), count) for campaign, count in signs.guarded_runs.items()),
     )
+    yield GaugeMetricFamily("holdfast_open_cases", "Complaints that are open.", signs.open_cases)
+    yield GaugeMetricFamily(
+        "holdfast_oldest_unanswered_case_seconds",
+        "How long the oldest of them has waited for a first answer; 0: none waits.",
+        _age(signs.oldest_unanswered, now),
+    )
+
+
+def _age(since: datetime | None, now: datetime) -> float:
+    return 0.0 if since is None else max(0.0, (now - since).total_seconds())
 
 
 def _gauge(

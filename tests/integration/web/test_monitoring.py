@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from sqlalchemy import event, insert
 
 from holdfast.delivery import advance
+from holdfast.responses import cases as casework
 from holdfast.store import inbox
 from holdfast.store.runs import stop_by_guard
 from holdfast.store.vital_signs import RECENT
@@ -173,6 +174,23 @@ def test_what_is_due_in_doubt_and_stopped_is_counted(web: Web, clock: Clock) -> 
     assert value(web, "holdfast_runs", state="stopping") == 1
 
 
+def test_open_cases_are_counted_and_the_oldest_that_nobody_answered_has_its_age(
+    web: Web, clock: Clock
+) -> None:
+    web.bench.shop.customers(3)
+    for number in (1, 2, 3):
+        casework.open_case(web.bench.ws, f"c{number}", "called us", "ann", clock.now)
+        clock.advance(seconds=20)
+    assert value(web, "holdfast_open_cases") == 3
+    assert value(web, "holdfast_oldest_unanswered_case_seconds") == 60
+    casework.answer(web.bench.ws, 1, "sorry", "ann", clock.now)
+    casework.close(web.bench.ws, 2, "settled", "ann", clock.now)
+    assert value(web, "holdfast_open_cases") == 2
+    assert value(web, "holdfast_oldest_unanswered_case_seconds") == 20
+    casework.answer(web.bench.ws, 3, "sorry", "ann", clock.now)
+    assert value(web, "holdfast_oldest_unanswered_case_seconds") == 0
+
+
 @on_sqlite
 def test_another_process_tells_the_same_of_the_ledger(web: Web, make_web: MakeWeb) -> None:
     post(web, BODY)
@@ -201,10 +219,13 @@ def test_nothing_that_grows_with_the_ledger_is_read_whole(web: Web, clock: Clock
     with web.database.read() as connection:
         for statement, given in selects:
             for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", given):
-                if re.match(r"SCAN (messages|responses|attempts|inbox|enrollments|customers)\b", step.detail):
+                if re.match(
+                    r"SCAN (messages|responses|attempts|inbox|enrollments|customers|cases)\b", step.detail
+                ):
                     # What waits has an index of its own; the newest is the first that is met from the end.
                     waits = re.search(
-                        r"INDEX ix_(messages_planned|messages_in_doubt|inbox_waiting)", step.detail
+                        r"INDEX (ix_(messages_planned|messages_in_doubt|inbox_waiting)|uq_cases_open)",
+                        step.detail,
                     )
                     assert waits or re.search(r"ORDER BY \w+\.id DESC\s+LIMIT", statement), step.detail
 
