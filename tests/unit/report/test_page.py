@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from holdfast import report
 from holdfast.campaign.models import Goal
 from holdfast.metrics.effects import verdict
+from holdfast.metrics.referral import Referral
 from holdfast.report.campaigns import StepFunnel
 from holdfast.store.aggregates import ArmSums
 from tests.fakes import made_up_reports
@@ -194,6 +195,15 @@ def test_a_month_shows_surveys_where_any_was_asked() -> None:
     shown = words(report.html(replace(sheet, months=[*sheet.months[:-1], asked])))
     assert "points from −100 to 100 +57 155 answers +47 to +67 – – NPS, answered" in shown
     assert "CSAT" not in shown
+
+
+def test_a_month_tells_who_came_by_recommendation_where_anybody_did() -> None:
+    referral = Referral(customers=9_000, visits=412, inviters=288, came=96, ordered=61)
+    shown = words(report.html(made_up_reports.kpi_sheet(referral=referral)))
+    assert "Invitations looked at of 288 customers 412 Customers who came 96" in shown
+    assert "Of them ordered 63.5% 61 of 96" in shown
+    assert "Invites a customer × conversion buyers that an active customer brings 0.68%" in shown
+    assert "recommendation" not in words(report.html(made_up_reports.kpi_sheet()))
 
 
 def test_the_index_leads_to_every_page() -> None:
