@@ -65,7 +65,7 @@ def replace(path: Path, old: str, new: str) -> None:
 
 def test_the_shipped_project_is_valid(project: Path) -> None:
     done = holdfast(project, "validate")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "4 campaigns checked, no problems\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "5 campaigns checked, no problems\n")
 
 
 def test_every_problem_of_every_file_is_printed_at_once(project: Path) -> None:
@@ -189,7 +189,7 @@ def test_an_unknown_campaign_is_an_error_with_a_hint(project: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         "error: there is no campaign 'winbak'; did you mean 'winback'?\n"
-        "hint: campaigns are: news, sorry, thanks, winback\n"
+        "hint: campaigns are: feedback, news, sorry, thanks, winback\n"
     )
 
 
@@ -300,7 +300,7 @@ def test_validating_does_not_import_prefect(project: Path) -> None:
 
 def test_ten_campaigns_are_validated_in_under_two_seconds(project: Path) -> None:
     shipped = (project / "campaigns" / "winback.yaml").read_text()
-    for number in range(8):
+    for number in range(7):
         text = shipped.replace("campaign: winback", f"campaign: winback{number}", 1)
         (project / "campaigns" / f"winback{number}.yaml").write_text(text)
     assert holdfast(project, "validate").stderr == "12 campaigns checked, no problems\n"

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from holdfast.campaign.loading import load_campaign, load_segments
 from holdfast.campaign.models import Campaign
 from holdfast.content.library import Library
 from holdfast.content.lint import lint_templates
 from holdfast.content.message import Composer, content_of
 from holdfast.content.samples import REGULAR
-from holdfast.settings import Brand, Business, Project
+from holdfast.settings import Brand, Business, Project, load_project
 from holdfast.tokens import Signer
 
+REPOSITORY = Path(__file__).parents[2]
 SIGNER = Signer(b"a secret of the tests, 32 bytes.")
 TODAY = date(2026, 6, 3)
 SCALE = '<a href="{{ links.survey }}?answer=1">1</a> <a href="{{ links.survey }}?answer=5">5</a>'
@@ -50,6 +54,30 @@ def test_a_letter_leads_to_its_survey_for_ninety_days_and_to_no_other(tmp_path: 
     token = SIGNER.sign("csat", 7, date(2026, 9, 1))
     assert f'href="https://r.acme.example/mail/s/csat/{token}?answer=5"' in letter.html
     assert SIGNER.verify("csat", token, date(2026, 9, 1)) == 7
+
+
+def test_the_shipped_letter_has_every_answer_to_tap_in_every_language() -> None:
+    brand = Brand.model_validate({"name": "Acme", "public_url": "https://r.acme.example"})
+    composer = Composer(Library(REPOSITORY / "templates", brand, Business()), SIGNER, brand, TODAY)
+    project, segments = load_project(REPOSITORY / "holdfast.yaml"), load_segments(REPOSITORY)
+    asked = load_campaign(REPOSITORY / "campaigns" / "feedback.yaml", project, segments)
+    content = content_of(asked, asked.sends[0], None)
+    link = f"https://r.acme.example/s/nps/{SIGNER.sign('nps', 7, date(2026, 9, 1))}"
+    for locale, subject, ten in (
+        ("en", "Anna, would you recommend Acme?", "10"),
+        ("de", "Anna, würden Sie Acme weiterempfehlen?", "10"),
+        ("ar-EG", "Anna، هل توصي أصدقاءك بـ Acme؟", "١٠"),
+        ("fa", "Anna، Acme را به دوستانتان پیشنهاد می‌کنید؟", "۱۰"),
+    ):
+        person = replace(REGULAR, customer=replace(REGULAR.customer, locale=locale))
+        letter = composer.compose(7, "email", "ann@shop.example", content, person)
+        assert letter.subject == subject
+        taps = dict(
+            re.findall(rf'href="{re.escape(link)}\?answer=(\d+)"[^>]*>&nbsp;(\w+)&nbsp;</a>', letter.html)
+        )
+        assert (list(taps), taps["10"]) == ([str(answer) for answer in range(11)], ten)
+        assert letter.text.count(link) == 1
+        assert "/u/" in letter.text
 
 
 @pytest.mark.parametrize(
