@@ -50,7 +50,12 @@ def report(
     if as_json:
         print_json({"campaigns": list(map(_campaign_facts, found)), "kpis": sheet and _kpi_facts(sheet)})
     else:
-        tables = {"Campaigns": _verdicts(found), "Surveys": _surveys(found), "KPIs": _kpis(sheet)}
+        tables = {
+            "Campaigns": _verdicts(found),
+            "Orders that came after (attributed), and because of it (incremental)": _orders(found),
+            "Surveys": _surveys(found),
+            "KPIs": _kpis(sheet),
+        }
         for title, rows in tables.items():
             if rows:
                 show(title, results_table(rows))
@@ -98,6 +103,19 @@ def _verdicts(found: Sequence[CampaignReport]) -> list[dict[str, str | int]]:
         }
         for each in found
     ]
+
+
+def _orders(found: Sequence[CampaignReport]) -> list[dict[str, str | int]]:
+    rows: list[dict[str, str | int]] = []
+    for each in found:
+        if each.orders.any:
+            rows.append({"campaign": each.name})
+            for line in each.orders.lines(each.currency):
+                rows[-1] |= {
+                    f"{line.name.lower()} orders": f"{line.orders} ({line.of_orders})".removesuffix(" ()"),
+                    f"{line.name.lower()} revenue": f"{line.revenue} ({line.of_revenue})".removesuffix(" ()"),
+                }
+    return rows
 
 
 def _surveys(found: Sequence[CampaignReport]) -> list[dict[str, str | int]]:

@@ -19,6 +19,7 @@ from prefect.artifacts import (
 from holdfast.report import CampaignReport, KpiSheet, PlanReport, plots, surveys
 from holdfast.report.formats import count, duration, moment, percent, points, points_range, rate_range
 from holdfast.report.kpis import HEADLINES
+from holdfast.report.orders import MEANING
 
 _UPDATE_EVERY = 1.0  # seconds: an update is a request to Prefect's server
 # A bare address becomes a link in most renderers.
@@ -120,6 +121,9 @@ def report_page(report: CampaignReport) -> str:
             ],
         ),
     ]
+    if report.orders.any:
+        lines = report.orders.lines(report.currency)
+        parts += ["## Orders", MEANING, _table(("", "Orders", "", "Revenue", ""), lines)]
     for funnel in report.funnels:
         parts.append(f"## {escape_markdown(funnel.step)}, by {escape_markdown(funnel.channel)}")
         parts.append(_image("Messages; hatched: by machines", plots.funnel(funnel.bars)))

@@ -13,9 +13,10 @@ from holdfast.metrics.effects import Arm, Interval, Verdict, newcombe, verdict
 from holdfast.metrics.engagement import Funnel, PostEngagement
 from holdfast.metrics.rates import Rate
 from holdfast.report.formats import count, moment, percent
+from holdfast.report.orders import OrderResults, order_results
 from holdfast.report.plots import Bar, Effect
 from holdfast.report.surveys import StepSurvey
-from holdfast.store import aggregates, runs, surveys
+from holdfast.store import aggregates, attribution, runs, surveys
 from holdfast.store.aggregates import ArmSums, FunnelCounts, Latest
 from holdfast.store.runs import Run
 from holdfast.store.surveys import StepWaves
@@ -91,6 +92,7 @@ class CampaignReport:
     arms: Mapping[str, ArmSums]
     funnels: Sequence[StepFunnel]
     variants: Mapping[str, ArmSums]
+    orders: OrderResults
     surveys: Sequence[StepSurvey]
     posts: Mapping[str, PostEngagement]
     runs: Sequence[RunResult]
@@ -176,12 +178,17 @@ def campaign_report(ws: Workspace, name: str, now: datetime) -> CampaignReport:
         arms = aggregates.arms(connection, name, now - within) if campaign.goal else {}
         data = aggregates.latest(connection, name, now)
         counted = aggregates.funnel(connection, name)
+        attributed = attribution.of_campaign(connection, name, now)
+        of_orders = campaign.goal is not None and campaign.goal.event == "order"
+        spend = aggregates.run_spend(connection, name, now - within) if of_orders else {}
         variants = aggregates.variants(connection, name, campaign.sends[0].id, now - within)
         posts = aggregates.campaign_posts(connection, name)
         asked = {step.id: step.survey for step in campaign.sends if step.survey}
         surveyed = surveys.campaign_waves(connection, name, asked)
     share = ws.entry_plan(campaign).holdout if campaign.is_marketing else 0.0
     share = _share(found, matured, _share(found, enrolled, share))
+    said = _verdict(arms, share, _by_share(found, matured)) if campaign.goal else None
+    comparable = said is not None and said.uplift is not None
     return CampaignReport(
         name=name,
         description=campaign.description,
@@ -192,12 +199,13 @@ def campaign_report(ws: Workspace, name: str, now: datetime) -> CampaignReport:
         data=Latest(*(at and at.astimezone(zone) for at in (data.enrolled, data.ordered, data.answered))),
         goal=campaign.goal,
         holdout_share=share,
-        verdict=_verdict(arms, share, _by_share(found, matured)) if campaign.goal else None,
+        verdict=said,
         assigned=sum(sums.assigned for by_arm in enrolled.values() for sums in by_arm.values()),
         matures_at=data.enrolled and (data.enrolled + within).astimezone(zone),
         arms=arms,
         funnels=_funnels(campaign, counted),
         variants=variants,
+        orders=order_results(attributed, found, spend if comparable else {}),
         surveys=_surveys(surveyed, found),
         posts=posts,
         runs=[

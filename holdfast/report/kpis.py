@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from holdfast.delivery.workspace import Workspace
 from holdfast.errors import RunError
+from holdfast.metrics.attribution import Attributed
 from holdfast.metrics.complaints import Care
 from holdfast.metrics.engagement import Funnel, PostEngagement
 from holdfast.metrics.rates import Rate
@@ -20,7 +21,7 @@ from holdfast.metrics.surveys import Csat, Nps, Wave, csat, nps
 from holdfast.report import complaints
 from holdfast.report.formats import count, mean, money, month_name, percent, score
 from holdfast.report.plots import Curve
-from holdfast.store import aggregates, complaint_care, referrals, surveys
+from holdfast.store import aggregates, attribution, complaint_care, referrals, surveys
 from holdfast.store.aggregates import KpiSums
 from holdfast.surveys import Survey
 
@@ -35,6 +36,7 @@ class MonthKpis:
     month: int
     sums: KpiSums
     surveys: Mapping[Survey, Wave] = field(default_factory=dict)
+    attributed: Attributed = field(default_factory=lambda: Attributed(orders=0, revenue=0, after_click=0))
 
     @property
     def name(self) -> str:
@@ -162,6 +164,13 @@ KPIS: Mapping[str, Sequence[Kpi]] = {
             "revenue", "Revenue", "of these orders, net of refunds", attrgetter("sums.sales.revenue"), "money"
         ),
         Kpi(
+            "attributed_revenue",
+            "Attributed revenue",
+            "of these orders, those after a message that was opened or clicked; not what messages brought",
+            attrgetter("attributed.revenue"),
+            "money",
+        ),
+        Kpi(
             "historical_clv",
             "Historical CLV",
             f"AOV × orders a year × {CLV_YEARS} years, by the last 365 days; no prediction",
@@ -280,7 +289,8 @@ def kpi_sheet(ws: Workspace, month: int, now: datetime) -> KpiSheet:
     with ws.database.read() as connection:
         sums = [aggregates.kpis(connection, number, business.timezone, now) for number in numbers]
         waves = surveys.monthly_waves(connection, [(each.since, each.until) for each in sums], asked)
-        months = [MonthKpis(*each) for each in zip(numbers, sums, waves, strict=True)]
+        attributed = [attribution.of_period(connection, each.since, each.until) for each in sums]
+        months = [MonthKpis(*each) for each in zip(numbers, sums, waves, attributed, strict=True)]
         engagement = aggregates.engagement(connection, since, until)
         posts = aggregates.post_engagement(connection, since, until)
         care = complaint_care.care(connection, since, min(until, now), now)

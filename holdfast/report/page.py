@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from holdfast import metrics
 from holdfast.metrics.engagement import Funnel
-from holdfast.report import formats, plots, surveys
+from holdfast.report import formats, orders, plots, surveys
 from holdfast.report.campaigns import CampaignReport
 from holdfast.report.kpis import HEADLINES, KpiSheet
 from holdfast.units import format_duration
@@ -120,6 +120,7 @@ def _pages() -> Environment:
         "figure": _figure,
         "headline_kpis": HEADLINES,
         "definitions": metrics.VERSION,
+        "orders_meaning": orders.MEANING,
     }
     return pages
 

@@ -13,6 +13,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    Float,
     FromClause,
     and_,
     case,
@@ -25,6 +26,7 @@ from sqlalchemy import (
 
 from holdfast.metrics.effects import Arm
 from holdfast.metrics.engagement import Funnel, PostEngagement
+from holdfast.metrics.incremental import Moments
 from holdfast.metrics.retention import Retention
 from holdfast.metrics.revenue import Repurchase, Sales
 from holdfast.tables import (
@@ -122,6 +124,37 @@ def run_arms(
     for arm in ("treated", "holdout"):
         for run_id, sums in _arm_sums(connection, enrollments, e.run_id, and_(within, e.arm == arm)).items():
             found.setdefault(run_id, {})[arm] = sums
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What customers of an arm ordered in their windows: how often, and for how much, in minor units."""
+
+    orders: Moments
+    revenue: Moments
+
+    def __add__(self, other: Spend) -> Spend:
+        return Spend(self.orders + other.orders, self.revenue + other.revenue)
+
+
+def run_spend(
+    connection: Connection, campaign: str, matured_before: datetime | None = None
+) -> dict[int, dict[str, Spend]]:
+    """By run and arm, what those ordered whom `run_arms` counts."""
+    e, c = enrollments.c, conversions.c
+    # In floating point: squares of large orders pass 64 bits.
+    squares = (func.coalesce(func.sum(cast(part, Float) * part), 0.0) for part in (c.events, c.value))
+    rows = connection.execute(
+        select(e.run_id, e.arm, func.count(), _sum(c.events), _sum(c.value), *squares)
+        .select_from(enrollments.outerjoin(conversions, c.enrollment_id == e.id))
+        .where(_first_entries(campaign, matured_before))
+        .group_by(e.run_id, e.arm)
+    )
+    found: dict[int, dict[str, Spend]] = {}
+    for run_id, arm, n, events, value, events_squared, value_squared in rows:
+        spend = Spend(Moments(n, events, events_squared), Moments(n, value, value_squared))
+        found.setdefault(run_id, {})[arm] = spend
     return found
 
 

@@ -8,15 +8,18 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from holdfast.campaign.models import Goal
+from holdfast.metrics.attribution import Attributed
 from holdfast.metrics.complaints import Care, lasting
 from holdfast.metrics.effects import verdict
 from holdfast.metrics.engagement import Funnel, PostEngagement
+from holdfast.metrics.incremental import Extra
 from holdfast.metrics.referral import Referral
 from holdfast.metrics.retention import Retention
 from holdfast.metrics.revenue import Repurchase, Sales
 from holdfast.metrics.surveys import Wave
 from holdfast.report.campaigns import CampaignReport, RunResult, StepFunnel
 from holdfast.report.kpis import KpiSheet, MonthKpis
+from holdfast.report.orders import OrderResults
 from holdfast.report.surveys import StepSurvey
 from holdfast.store.aggregates import ArmSums, KpiSums, Latest, month_bounds
 from holdfast.surveys import Survey
@@ -58,6 +61,11 @@ def campaign(**fields: Any) -> CampaignReport:
             ),
             StepFunnel("reminder", "email", {"": funnel(2480, clicked=118, machine_clicked=40)}),
         ],
+        "orders": OrderResults(
+            Attributed(orders=274, revenue=1_502_300, after_click=231),
+            Extra(130.2, 22.9, 237.4),
+            Extra(734_850, 118_300, 1_351_400),
+        ),
         "variants": {
             "coupon": ArmSums(1104, 151, 166, 872_000),
             "plain": ArmSums(1110, 125, 135, 773_200),

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, event, func, insert, select, update
+from sqlalchemy import Connection, delete, event, func, insert, select, update
 
+from holdfast.metrics.attribution import Attributed
 from holdfast.responses import collect
 from holdfast.settings import ChannelConfig
 from holdfast.store import attribution
@@ -258,6 +259,36 @@ def test_collecting_attributes_what_is_new(bench: Bench, clock: Clock, ledger: L
     ledger.order([Order(0, 1)])
     assert collect(bench.ws, clock.now).attributions == 1
     assert collect(bench.ws, clock.now).attributions == 0
+
+
+def test_what_is_attributed_is_summed_net_of_refunds_by_campaign_and_period(ledger: Ledger) -> None:
+    ledger.touch([Touch(0, "opened", 0), Touch(3, "clicked", 2)])
+    ids = ledger.order([Order(0, 1), Order(0, 6), Order(1, 3), Order(1, 3, qualifying=False)])
+    ledger.refresh()
+    part = {"total": 60, "refunded": 40}
+    with ledger.database.write() as connection:
+        connection.execute(update(orders).where(orders.c.id == ids[1]).values(part))
+
+    def summed(connection: Connection) -> list[Attributed]:
+        return [
+            attribution.of_campaign(connection, "hello", moment(99)),
+            attribution.of_campaign(connection, "another", moment(99)),
+            attribution.of_campaign(connection, "hello", moment(6)),
+            attribution.of_period(connection, moment(3), moment(6)),
+        ]
+
+    nothing = Attributed(orders=0, revenue=0, after_click=0)
+    with ledger.database.read() as connection:
+        assert summed(connection) == [
+            Attributed(orders=3, revenue=260, after_click=1),
+            nothing,
+            Attributed(orders=2, revenue=200, after_click=1),
+            Attributed(orders=1, revenue=100, after_click=1),
+        ]
+    # One that counts no more is out at once, though it is still attributed.
+    with ledger.database.write() as connection:
+        connection.execute(update(orders).where(orders.c.id == ids[2]).values(qualifying=False))
+        assert summed(connection)[3] == nothing
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)

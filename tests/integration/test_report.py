@@ -57,6 +57,7 @@ def test_a_report_is_over_those_whose_window_is_over_and_says_who_is_to_come(ben
     early = report.campaign_report(bench.ws, "winback", bench.clock.now - timedelta(seconds=1))
     assert early.verdict is not None
     assert (early.verdict.kind, early.matured, early.assigned) == ("immature", 0, 80)
+    assert early.orders.orders is None
     bench.shop.customers(30)
     bench.run("winback", "k2")
     convert(bench)
@@ -69,6 +70,11 @@ def test_a_report_is_over_those_whose_window_is_over_and_says_who_is_to_come(ben
     assert told.arms["treated"].assigned + told.arms["holdout"].assigned == 80
     assert sum(arm.assigned for arm in told.variants.values()) == told.arms["treated"].assigned
     assert told.holdout_share == 0.25
+    n, held = (told.arms[arm].assigned for arm in ("treated", "holdout"))
+    assert told.orders.orders is not None
+    assert told.orders.revenue is not None
+    assert told.orders.orders.amount == pytest.approx(treated - holdout * n / held)
+    assert told.orders.revenue.amount == pytest.approx(100 * told.orders.orders.amount)
     assert [(run.occurrence, run.assigned, run.matured) for run in told.runs] == [
         ("k1", 80, 80),
         ("k2", 30, 0),

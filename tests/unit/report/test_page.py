@@ -9,6 +9,7 @@ from holdfast.campaign.models import Goal
 from holdfast.metrics.effects import verdict
 from holdfast.metrics.referral import Referral
 from holdfast.report.campaigns import StepFunnel
+from holdfast.report.orders import OrderResults
 from holdfast.store.aggregates import ArmSums
 from tests.fakes import made_up_reports
 
@@ -218,3 +219,14 @@ def test_the_index_leads_to_every_page() -> None:
         "kpis-2026-10.html",
     ]
     assert "No campaign has run yet" in words(report.index([], sheet))
+
+
+def test_what_came_after_a_message_stands_beside_what_came_because_of_it() -> None:
+    shown = words(report.html(made_up_reports.campaign()))
+    assert "The two answer different questions and are never added." in shown
+    assert "Attributed 274 231 after a click €15,023.00 Incremental +130 23 to 237 +€7,348.50" in shown
+    attributed = made_up_reports.campaign().orders.attributed
+    alone = words(report.html(made_up_reports.campaign(orders=OrderResults(attributed))))
+    assert "€15,023.00 Incremental – –" in alone
+    nothing = OrderResults(replace(attributed, orders=0, revenue=0, after_click=0))
+    assert "Attributed" not in words(report.html(made_up_reports.campaign(orders=nothing)))
