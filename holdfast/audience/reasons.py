@@ -27,6 +27,7 @@ class Reason(StrEnum):
     CONDITION = "condition"
     CAPPED = "capped"
     STEP_REMOVED = "step_removed"
+    ERASED = "erased"
     RENDER_FAILED = "render_failed"
 
     # A message in doubt; one that is sent again by policy or by hand; one that a person said was taken.

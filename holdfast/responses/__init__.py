@@ -3,6 +3,14 @@
 from holdfast.responses.answering import Answer, answer, comment
 from holdfast.responses.collecting import Collected, Stopped, collect, newly_came_back
 from holdfast.responses.confirming import Asked, asked, confirm
+from holdfast.responses.erasing import (
+    Erased,
+    erase_customer,
+    erase_waiting,
+    export_customer,
+    keep_customer,
+    waiting_to_be_erased,
+)
 from holdfast.responses.matching import apply
 from holdfast.responses.preferences import (
     PAUSE,
@@ -27,6 +35,7 @@ __all__ = [
     "Choices",
     "Collected",
     "Contact",
+    "Erased",
     "Started",
     "Stopped",
     "answer",
@@ -37,9 +46,14 @@ __all__ = [
     "comment",
     "confirm",
     "contact_of",
+    "erase_customer",
+    "erase_waiting",
+    "export_customer",
     "keep_after_all",
+    "keep_customer",
     "newly_came_back",
     "recover",
     "save",
     "unsubscribe",
+    "waiting_to_be_erased",
 ]

@@ -30,7 +30,7 @@ def accept(connection: Connection, message_id: int, who: Newcomer) -> bool:
     would take the place of an address that the customer is still written to at. Needs the project's lock.
     """
     invited = recipient(connection, message_id)
-    if invited is None:
+    if invited is None or invited.erased:
         return False
     evidence = f"{who.channel}: invitation, message {message_id}"
     is_theirs = addresses.c.customer_id == invited.customer_id, addresses.c.kind == who.kind

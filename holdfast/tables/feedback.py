@@ -48,6 +48,7 @@ _REFERRED = text("kind = 'referred'")
 
 CASE_REASONS = ("reply", "mention", "low_score", "spam_report", "by_hand")
 _OPEN = text("closed_at IS NULL")
+_OF_NO_MESSAGE = text("message_id IS NULL AND customer_id IS NOT NULL")
 _OF_CASE = text("case_id IS NOT NULL")
 
 # Complaints. A customer has one open case at most: what they say while it is open belongs to it.
@@ -117,6 +118,13 @@ responses = Table(
     Index("ix_responses_message", "message_id", "kind", "occurred_at"),
     # What a customer said in words or points.
     Index("ix_responses_said", "customer_id", "occurred_at", postgresql_where=SAID, sqlite_where=SAID),
+    # Few: what came by an address alone, to which nothing was sent.
+    Index(
+        "ix_responses_of_no_message",
+        "customer_id",
+        postgresql_where=_OF_NO_MESSAGE,
+        sqlite_where=_OF_NO_MESSAGE,
+    ),
     Index("ix_responses_of_case", "case_id", postgresql_where=_OF_CASE, sqlite_where=_OF_CASE),
     # A month's looks at invitations, among all the clicks.
     Index("ix_responses_referred", "occurred_at", postgresql_where=_REFERRED, sqlite_where=_REFERRED),

@@ -32,6 +32,8 @@ from sqlalchemy import (
 from holdfast.audience.addresses import address_key
 from holdfast.audience.arms import draw_number
 from holdfast.store import referrals
+from holdfast.store.erasing import erased_among
+from holdfast.store.holdings import ERASED
 from holdfast.store.imports.rows import REJECT_COLUMNS, Header, Row, Written
 from holdfast.store.imports.values import (
     Conventions,
@@ -95,6 +97,7 @@ _staged_consents = staging_table(
 
 
 class _Customer(NamedTuple):
+    line: int
     staged: tuple[Any, ...]
     addresses: list[tuple[str, str, str | None, str | None]]
     consents: list[tuple[str, str, str, int]]
@@ -153,6 +156,7 @@ class CustomerRows:
             if (given := consent(name, cells[place])) is not None
         ]
         return customer_id, _Customer(
+            row.line,
             staged,
             [(customer_id, kind, at, address_key(kind, at) if at else None) for kind, at in written],
             [(customer_id, *one) for one in stated],
@@ -165,7 +169,10 @@ class CustomerRows:
         return _NO if not granted else _PENDING if waits else _YES
 
     def write(self, connection: Connection, rows: Sequence[_Customer]) -> Written:
-        """Customers, then their addresses and consents, and who brought them."""
+        """Customers, then their addresses and consents, and who brought them; nobody who was erased."""
+        erased = erased_among(connection, self._secret, [row.staged[0] for row in rows])
+        refused = {row.line: f"customer_id: {ERASED}" for row in rows if row.staged[0] in erased}
+        rows = [row for row in rows if row.line not in refused]
         stage(connection, _staged, [row.staged for row in rows])
         written = self._write_customers(connection)
         stage(connection, _staged_addresses, [staged for row in rows for staged in row.addresses])
@@ -175,7 +182,7 @@ class CustomerRows:
         written += self._append_consents(connection)
         invited = [(row.staged[0], row.invited_by) for row in rows if row.invited_by is not None]
         written += referrals.add(connection, invited, self._now) if invited else 0
-        return Written(written)
+        return Written(written, refused)
 
     def _write_customers(self, connection: Connection) -> int:
         now = literal(self._now)

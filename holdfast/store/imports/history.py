@@ -23,6 +23,8 @@ from sqlalchemy import (
     update,
 )
 
+from holdfast.store.erasing import anybody_erased, erased_among
+from holdfast.store.holdings import ERASED
 from holdfast.store.imports.rows import REJECT_COLUMNS, Header, Row, Written
 from holdfast.store.imports.values import Conventions, Rejected, count, identifier, scalar, to_json, words
 from holdfast.store.profiles import extend_profiles, refresh_profiles
@@ -88,7 +90,7 @@ class OrderRows:
 
     def __init__(self, header: Header, conventions: Conventions, secret: bytes, now: datetime) -> None:
         header.require(("order_id", "customer_id", "ordered_at", "total"), ORDER_COLUMNS)
-        self._conventions = conventions
+        self._conventions, self._secret = conventions, secret
         self._pick = header.picker(*ORDER_COLUMNS)
 
     def read(self, row: Row) -> tuple[str, tuple[Any, ...]]:
@@ -115,7 +117,7 @@ class OrderRows:
     def write(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> Written:
         """Orders, and what follows from them."""
         stage(connection, _staged_orders, rows)
-        refused = _resolve(connection, _staged_orders, "customer_id", customers)
+        refused = _resolve_customers(connection, _staged_orders, self._secret)
         _keep_refunds_off(connection)
         facts = ["customer_id", "ordered_at", "month", "total", "currency", "status", "qualifying"]
         # Both customers of an order: it may have moved from one to the other.
@@ -243,7 +245,7 @@ class EventRows:
 
     def __init__(self, header: Header, conventions: Conventions, secret: bytes, now: datetime) -> None:
         header.require(EVENT_COLUMNS, EVENT_COLUMNS)
-        self._conventions = conventions
+        self._conventions, self._secret = conventions, secret
         self._pick = header.picker(*EVENT_COLUMNS)
         self._properties = [
             (place, name)
@@ -269,7 +271,7 @@ class EventRows:
     def write(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> Written:
         """Events of customers that are there."""
         stage(connection, _staged_events, rows)
-        refused = _resolve(connection, _staged_events, "customer_id", customers)
+        refused = _resolve_customers(connection, _staged_events, self._secret)
         facts = ["customer_id", "event", "occurred_at", "properties"]
         return Written(
             upsert(connection, events, _values(_staged_events), key=["external_id"], update=facts), refused
@@ -345,6 +347,17 @@ def _status(text: str) -> str:
 
 def _values(staged: Table) -> Select[Any]:
     return select(*(column for column in staged.c if column.name not in ("line", "reference")))
+
+
+def _resolve_customers(connection: Connection, staged: Table, secret: bytes) -> dict[int, str]:
+    """As `_resolve` by customers; and takes out what is of customers who were erased."""
+    if not anybody_erased(connection):
+        return _resolve(connection, staged, "customer_id", customers)
+    named = set(connection.scalars(select(staged.c.reference)))
+    erased = staged.c.reference.in_(erased_among(connection, secret, named))
+    lines = connection.scalars(delete(staged).where(erased).returning(staged.c.line)).all()
+    refused = dict.fromkeys(lines, f"customer_id: {ERASED}")
+    return refused | _resolve(connection, staged, "customer_id", customers)
 
 
 def _resolve(connection: Connection, staged: Table, key: str, of: Table) -> dict[int, str]:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from holdfast.audience.complaints import SAID, Complaints
 from holdfast.channel import ResponseKind
-from holdfast.store import cases, consents, invitations
+from holdfast.store import cases, consents, erasing, invitations
 from holdfast.store.invitations import Newcomer
 from holdfast.store.responses.given import Given, each_once, leave_out_known, stage_given, staged
 from holdfast.store.responses.machines import tell_machines
@@ -52,6 +52,7 @@ def apply(connection: Connection, given: Sequence[Given], complaints: Complaints
         return Applied(repeated=len(given))
     _accept_invited(connection, [answer for answer in once.values() if answer.invited_by is not None])
     match(connection, given)
+    erasing.forget_said(connection, staged)
     unknown = keep(connection)
     settled = settle(connection, now)
     kinds = {answer.kind for answer in given}

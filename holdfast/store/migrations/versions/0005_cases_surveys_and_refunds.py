@@ -16,6 +16,7 @@ _REFERRED = sa.text("kind = 'referred'")
 _SAID = sa.text("kind IN ('replied', 'mentioned', 'answered', 'complained')")
 _OPEN = sa.text("closed_at IS NULL")
 _TOUCHED = sa.text("opened_at IS NOT NULL OR clicked_at IS NOT NULL")
+_OF_NO_MESSAGE = sa.text("message_id IS NULL AND customer_id IS NOT NULL")
 _OF_CASE = sa.text("case_id IS NOT NULL")
 _KINDS = (
     "kind IN ('accepted', 'deferred', 'delivered', 'bounced', 'opened', 'clicked', 'replied', 'unsubscribed'"
@@ -53,6 +54,13 @@ def upgrade() -> None:
         ["customer_id", "occurred_at"],
         postgresql_where=_SAID,
         sqlite_where=_SAID,
+    )
+    op.create_index(
+        "ix_responses_of_no_message",
+        "responses",
+        ["customer_id"],
+        postgresql_where=_OF_NO_MESSAGE,
+        sqlite_where=_OF_NO_MESSAGE,
     )
     op.create_index(
         "ix_responses_of_case", "responses", ["case_id"], postgresql_where=_OF_CASE, sqlite_where=_OF_CASE
