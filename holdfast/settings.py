@@ -304,6 +304,26 @@ class Referrals(_Part):
         return parts._replace(query=f"{query}{self.parameter}={quote(code)}").geturl()
 
 
+class Privacy(_Part):
+    """How long what customers say is kept as it came, and what becomes of their wish to be erased."""
+
+    keep_answers: Duration = Field(
+        timedelta(days=90),
+        description="How long the bodies of answers are kept once they are read. What was read stays.",
+    )
+    erase_after: Duration | None = Field(
+        None, description="Customers who ask are erased by themselves after this time. Absent: by hand."
+    )
+
+    @model_validator(mode="after")
+    def _within_a_month(self) -> Self:
+        if self.erase_after is not None and self.erase_after > timedelta(days=30):
+            raise PydanticCustomError(
+                "privacy", "customers are told that it takes a month; expected `erase_after` of 30d at most"
+            )
+        return self
+
+
 class Schedules(_Part):
     """When the flows run that belong to no campaign, in the business's zone."""
 
@@ -398,6 +418,7 @@ class ProjectFile(_Part):
     referrals: Referrals | None = Field(
         None, description="Invitations that customers pass on. Absent: there are none."
     )
+    privacy: Privacy = Privacy.model_validate({})
     schedules: Schedules = Schedules.model_validate({})
     sources: dict[Name, SyncSource] = Field(
         default_factory=dict, description="Where customers and what they did are synced from, in this order."

@@ -23,6 +23,7 @@ from holdfast.cli import (
     data,
     operating,
     planning,
+    privacy,
     reporting,
     running,
     sandbox,
@@ -80,6 +81,8 @@ app.command()(settling.settle)
 app.command()(answers.collect)
 app.add_typer(cases.cases, name="cases")
 app.command()(cases.conversations)
+app.command()(privacy.erase)
+app.command()(privacy.export)
 app.command()(reporting.report)
 app.command()(operating.deploy)
 app.command()(operating.up)

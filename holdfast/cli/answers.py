@@ -50,5 +50,7 @@ def _told(collected: Collected) -> Iterator[str]:
     if collected.cases:
         yield f"{collected.cases:,} cases opened"
     yield f"{collected.conversions:,} conversions changed, {collected.attributions:,} attributions"
+    if collected.erased:
+        yield f"{collected.erased:,} customers erased who had asked for it"
     if collected.posts:
         yield f"{collected.posts:,} posts measured"

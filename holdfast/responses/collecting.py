@@ -19,6 +19,7 @@ from holdfast.delivery import Workspace, settle
 from holdfast.delivery.guard import check_rates
 from holdfast.errors import ChannelError, RunStopped, SettingsError
 from holdfast.responses.answering import answer_in
+from holdfast.responses.erasing import erase_waiting
 from holdfast.responses.matching import answers_of
 from holdfast.store import attribution, conversions, failures, inbox, post_numbers, responses, runs
 from holdfast.store.cursors import read_cursor, write_cursor
@@ -33,6 +34,9 @@ _Answer = TypeVar("_Answer")
 _READ_AT_ONCE = 100
 # Applied in one transaction: well under a second.
 _APPLIED_AT_ONCE = 5000
+# Letters whose bodies are emptied in one transaction, and in one round.
+_EMPTIED_AT_ONCE = 5000
+_EMPTIED_IN_A_ROUND = 100_000
 # Networks go on counting, but hardly anybody looks at a post after this.
 _MEASURED_FOR = timedelta(days=30)
 # How late an order may come in, after its window, and still be counted by the next collect; all are counted
@@ -57,6 +61,7 @@ class Collected:
     `settled` messages are known to be taken, or not, since now, and `in_doubt` are still in doubt.
     `cases` were opened, for the first time or again. `conversions` and `attributions` changed; `posts` were
     measured.
+    `erased` are customers who had asked for it; `emptied` are letters that were kept long enough.
     `stopped` are runs that their guard stopped. `problems` has a sentence for them, and for everything
     that failed: the rest was done all the same.
     """
@@ -72,6 +77,8 @@ class Collected:
     conversions: int = 0
     attributions: int = 0
     posts: int = 0
+    erased: int = 0
+    emptied: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
     stopped: tuple[Stopped, ...] = ()
     problems: tuple[str, ...] = ()
@@ -92,6 +99,8 @@ def collect(ws: Workspace, now: datetime, progress: Progress | None = None) -> C
     round_.attribute_orders()
     round_.ask_guards()
     round_.settle_doubt()
+    round_.erase_who_asked()
+    round_.empty_old_letters()
     return Collected(
         left_out=dict(sorted(round_.left_out.items())),
         stopped=tuple(round_.stopped),
@@ -269,6 +278,22 @@ class _Round:
                 else:
                     self.counts["settled"] += result.settled
                     self.counts["in_doubt"] += result.in_doubt
+
+    def erase_who_asked(self) -> None:
+        """Erases customers who asked for it long enough ago, where that is to happen by itself."""
+        after = self.ws.project.privacy.erase_after
+        if after is not None:
+            self.counts["erased"] += erase_waiting(self.ws, self.now, self.now - after).done
+
+    def empty_old_letters(self) -> None:
+        """Empties the bodies that were read long enough ago; what is left of very many comes next time."""
+        until = self.now - self.ws.project.privacy.keep_answers
+        for _ in range(_EMPTIED_IN_A_ROUND // _EMPTIED_AT_ONCE):
+            with self.ws.database.write() as connection:
+                emptied = inbox.empty_bodies(connection, until, _EMPTIED_AT_ONCE)
+            self.counts["emptied"] += emptied
+            if emptied < _EMPTIED_AT_ONCE:
+                return
 
     def _count(self, applied: responses.Applied) -> None:
         for name in ("new", "repeated", "unknown", "settled", "cases"):

@@ -33,7 +33,7 @@ from holdfast.audience.reasons import Reason
 from holdfast.store.database import Database
 from holdfast.store.holdings import HOLDINGS, messages_of
 from holdfast.store.staging import stage, staging_table
-from holdfast.tables import addresses, customers, erasures, inbox, messages, responses
+from holdfast.tables import HAS_BODY, addresses, customers, erasures, inbox, messages, responses
 from holdfast.tokens import erasure_mark
 
 # Shorter ones, as numbers of chats are, stand in the letters of others too.
@@ -156,7 +156,9 @@ def _letters_with(connection: Connection, database: Database, needles: Collectio
 
     return [
         *connection.scalars(
-            select(inbox.c.id).where(inbox.c.handled_at.is_not(None), or_(*map(holds, sorted(needles))))
+            select(inbox.c.id).where(
+                inbox.c.handled_at.is_not(None), HAS_BODY, or_(*map(holds, sorted(needles)))
+            )
         )
     ]
 

@@ -14,7 +14,8 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from holdfast.errors import StoreError
 from holdfast.store.database import Database
 from holdfast.store.group_commit import GroupCommit
-from holdfast.tables import inbox
+from holdfast.store.staging import rows_written
+from holdfast.tables import HAS_BODY, inbox
 
 # Written in a few hundredths of a second. (One letter may have more.)
 _BYTES_AT_ONCE = 4_000_000
@@ -102,6 +103,18 @@ def waiting(connection: Connection, after_id: int, limit: int) -> list[Letter]:
 def count_waiting(connection: Connection) -> int:
     """How many letters nobody has handled yet."""
     return connection.scalar(select(func.count()).where(inbox.c.handled_at.is_(None))) or 0
+
+
+def empty_bodies(connection: Connection, handled_until: datetime, limit: int) -> int:
+    """Empties bodies that were handled up to a moment, at most so many; how many it were. Digests stay, and
+    so what a provider repeats is recognised."""
+    old = (
+        select(inbox.c.id)
+        .where(inbox.c.handled_at <= handled_until, HAS_BODY)
+        .order_by(inbox.c.handled_at)
+        .limit(limit)
+    )
+    return rows_written(connection, update(inbox).where(inbox.c.id.in_(old)).values(body=b""))
 
 
 def mark_handled(

@@ -17,7 +17,7 @@ from holdfast.store.doubt import IS_IN_DOUBT
 from holdfast.store.inbox import count_waiting
 from holdfast.store.ledger import may_go
 from holdfast.store.runs import BY_GUARD
-from holdfast.tables import UtcTime, attempts, cases, inbox, messages, posts, responses, runs
+from holdfast.tables import UtcTime, attempts, cases, erasures, inbox, messages, posts, responses, runs
 
 RECENT = timedelta(minutes=15)
 OUTCOMES = ("accepted", "rejected", "retried", "in_doubt")
@@ -30,11 +30,14 @@ class VitalSigns:
     """The state of a project at a moment; what is `recent` is of the last `RECENT` before it.
 
     Sends are of messages by channel and outcome, responses by channel ('': our own links) and kind, doubt by
-    channel and `message` or `post`, guarded runs by campaign: those that a guard stopped and nobody resumed.
+    channel and `message` or `post`, erasures those that wait, guarded runs by campaign: those that a guard
+    stopped and nobody resumed.
     `oldest_unanswered` is since when the oldest open case has not been answered.
     """
 
     unread: int
+    erasures: int
+    oldest_erasure: datetime | None
     oldest_unread: datetime | None
     due: Mapping[str, int]
     recent_sends: Counts
@@ -49,7 +52,13 @@ class VitalSigns:
 def read_vital_signs(connection: Connection, now: datetime) -> VitalSigns:
     """The signs as of now."""
     open_cases, oldest_unanswered = _open_cases(connection)
+    waits = erasures.c.erased_at.is_(None)
+    to_erase, oldest_erasure = connection.execute(
+        select(func.count(), func.min(erasures.c.asked_at)).where(waits)
+    ).one()
     return VitalSigns(
+        erasures=to_erase,
+        oldest_erasure=oldest_erasure,
         unread=count_waiting(connection),
         oldest_unread=connection.scalar(
             select(inbox.c.received_at).where(inbox.c.handled_at.is_(None)).order_by(inbox.c.id).limit(1)

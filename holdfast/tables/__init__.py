@@ -5,6 +5,7 @@ from holdfast.tables.columns import Id, Json, UtcTime, from_microseconds, metada
 from holdfast.tables.feedback import (
     CASE_ENTRIES,
     CASE_REASONS,
+    HAS_BODY,
     RESPONSE_KINDS,
     SAID,
     attributions,
@@ -45,6 +46,7 @@ __all__ = [
     "CASE_ENTRIES",
     "CASE_REASONS",
     "DECISIONS",
+    "HAS_BODY",
     "LIVE_STATES",
     "MESSAGE_RESPONSES",
     "MESSAGE_STATES",

@@ -19,6 +19,10 @@ from sqlalchemy import (
 from holdfast.tables.columns import Id, UtcTime, metadata, one_of
 from holdfast.tables.sending import MESSAGE_RESPONSES
 
+HAS_BODY = text("length(body) > 0")
+"""Of the inbox: not emptied yet. SQLite uses the index of those that were read where a query says it so."""
+_READ = text(f"handled_at IS NOT NULL AND {HAS_BODY.text}")
+
 # Answers as they came, kept before the sender gets its 2xx. No channel: our own links and pixels.
 inbox = Table(
     "inbox",
@@ -26,6 +30,7 @@ inbox = Table(
     Column("id", Id, primary_key=True),
     Column("channel", Text),
     Column("received_at", UtcTime, nullable=False),
+    # Empty, when it has been kept long enough after it was read, or a customer in it was erased.
     Column("body", LargeBinary, nullable=False),
     # Of the body: a provider that repeats a request repeats it to the byte.
     Column("digest", LargeBinary, nullable=False),
@@ -39,6 +44,7 @@ inbox = Table(
         postgresql_where=text("handled_at IS NULL"),
         sqlite_where=text("handled_at IS NULL"),
     ),
+    Index("ix_inbox_bodies", "handled_at", postgresql_where=_READ, sqlite_where=_READ),
 )
 
 RESPONSE_KINDS = ("accepted", "deferred", *MESSAGE_RESPONSES, "resubscribed", "mentioned", "referred")

@@ -92,6 +92,8 @@ topic_refusals = Table(
     sqlite_with_rowid=False,
 )
 
+_WAITS = text("erased_at IS NULL")
+
 # Who asked to be forgotten. What stays of an erased one is this: a keyed mark of the external id, so that
 # no import brings them back.
 erasures = Table(
@@ -102,6 +104,7 @@ erasures = Table(
     Column("asked_by", Text, nullable=False),
     Column("asked_at", UtcTime, nullable=False),
     Column("erased_at", UtcTime),
+    Index("ix_erasures_waiting", "asked_at", postgresql_where=_WAITS, sqlite_where=_WAITS),
 )
 
 # Who came by whose invitation: once, and for ever.

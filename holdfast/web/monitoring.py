@@ -107,6 +107,13 @@ def _gauges(signs: VitalSigns, channels: tuple[str, ...], now: datetime) -> Iter
         "How long the oldest of them has waited; 0: none waits.",
         _age(signs.oldest_unread, now),
     )
+    yield GaugeMetricFamily(
+        "holdfast_erasures_waiting", "Customers who asked to be erased, and are not yet.", signs.erasures
+    )
+    asked = 0.0 if signs.oldest_erasure is None else max(0.0, (now - signs.oldest_erasure).total_seconds())
+    yield GaugeMetricFamily(
+        "holdfast_erasures_oldest_seconds", "How long ago the first of them asked; 0: nobody waits.", asked
+    )
     none_of_channels = dict.fromkeys(channels, 0)
     yield _gauge(
         "holdfast_messages_due",

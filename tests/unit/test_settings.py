@@ -91,6 +91,11 @@ def test_an_empty_file_is_a_project(written: Callable[[str], Path]) -> None:
             " at least, like {en: Offers}\n    topics: {offers: {}}\n                     ^",
         ),
         (
+            "privacy: {erase_after: 60d}\n",
+            "holdfast.yaml:1:10: `privacy`: customers are told that it takes a month;"
+            " expected `erase_after` of 30d at most\n    privacy: {erase_after: 60d}\n             ^",
+        ),
+        (
             "brand: {from: Acme}\n",
             "holdfast.yaml:1:15: `from` is not a mailbox; expected one like Acme <hello@acme.example>\n"
             "    brand: {from: Acme}\n                  ^",
@@ -172,8 +177,8 @@ def test_an_empty_file_is_a_project(written: Callable[[str], Path]) -> None:
         (
             "root: /tmp\n",
             "holdfast.yaml:1:1: unknown key `root`; expected brand, business, cases, channels, database,"
-            " defaults, dispatch, global_holdout, lifecycle, link_secrets, referrals, runner, schedules,"
-            " secret, sources, topics or web\n"
+            " defaults, dispatch, global_holdout, lifecycle, link_secrets, privacy, referrals, runner,"
+            " schedules, secret, sources, topics or web\n"
             "    root: /tmp\n    ^",
         ),
     ],

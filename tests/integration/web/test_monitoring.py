@@ -15,12 +15,12 @@ from sqlalchemy import event, insert
 
 from holdfast.delivery import advance
 from holdfast.responses import cases as casework
-from holdfast.store import inbox
+from holdfast.store import erasing, inbox
 from holdfast.store.runs import stop_by_guard
 from holdfast.store.vital_signs import RECENT
 from holdfast.tables import attempts, posts, responses
 from holdfast.web.webhooks import LARGEST_BODY
-from tests.integration.conftest import Clock
+from tests.integration.conftest import SECRET, Clock
 from tests.integration.web.conftest import WEBHOOK_KEY, MakeWeb, Outage, Web, on_postgresql, on_sqlite, signed
 
 TOKEN = "a token of Prometheus"
@@ -152,6 +152,19 @@ def test_sends_and_responses_are_counted_while_they_are_recent(web: Web, clock: 
     clock.now += RECENT + timedelta(seconds=1)
     assert value(web, "holdfast_recent_sends", channel="sms", outcome="accepted") == 0
     assert "holdfast_recent_responses" not in scrape(web)
+
+
+def test_who_waits_to_be_erased_is_counted(web: Web, clock: Clock) -> None:
+    assert value(web, "holdfast_erasures_waiting") == value(web, "holdfast_erasures_oldest_seconds") == 0
+    for id_ in web.bench.shop.customers(2):
+        with web.database.write() as connection:
+            erasing.ask(connection, id_, SECRET, "test", clock.now)
+        clock.advance(seconds=60)
+    assert value(web, "holdfast_erasures_waiting") == 2
+    assert value(web, "holdfast_erasures_oldest_seconds") == 120
+    erasing.erase(web.database, 1, clock.now)
+    assert value(web, "holdfast_erasures_waiting") == 1
+    assert value(web, "holdfast_erasures_oldest_seconds") == 60
 
 
 def test_what_is_due_in_doubt_and_stopped_is_counted(web: Web, clock: Clock) -> None:

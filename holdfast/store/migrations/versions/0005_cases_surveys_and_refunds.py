@@ -16,6 +16,8 @@ _REFERRED = sa.text("kind = 'referred'")
 _SAID = sa.text("kind IN ('replied', 'mentioned', 'answered', 'complained')")
 _OPEN = sa.text("closed_at IS NULL")
 _TOUCHED = sa.text("opened_at IS NOT NULL OR clicked_at IS NOT NULL")
+_WAITS = sa.text("erased_at IS NULL")
+_READ = sa.text("handled_at IS NOT NULL AND length(body) > 0")
 _OF_NO_MESSAGE = sa.text("message_id IS NULL AND customer_id IS NOT NULL")
 _OF_CASE = sa.text("case_id IS NOT NULL")
 _KINDS = (
@@ -48,6 +50,7 @@ def upgrade() -> None:
         batch.create_foreign_key(None, "cases", ["case_id"], ["id"])
         batch.drop_constraint(op.f("ck_responses_kind"), type_="check")
         batch.create_check_constraint(op.f("ck_responses_kind"), _KINDS)
+    op.create_index("ix_inbox_bodies", "inbox", ["handled_at"], postgresql_where=_READ, sqlite_where=_READ)
     op.create_index(
         "ix_responses_said",
         "responses",
@@ -89,6 +92,7 @@ def _create_about_people() -> None:
         sa.Column("asked_by", sa.Text(), nullable=False),
         sa.Column("asked_at", sa.BigInteger(), nullable=False),
         sa.Column("erased_at", sa.BigInteger()),
+        sa.Index("ix_erasures_waiting", "asked_at", postgresql_where=_WAITS, sqlite_where=_WAITS),
     )
     op.create_table(
         "referrals",
