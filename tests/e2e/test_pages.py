@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Request, Route
 
 from holdfast.responses import contact_of
 from tests.e2e.customer_pages import LANGUAGES, RIGHT_TO_LEFT, Site
@@ -123,3 +123,22 @@ def test_a_survey_is_answered_and_the_answer_changed_by_keyboard_alone(site: Sit
         == "Good tea."
     )
     assert [each["score"] for each in site.answers()] == [8, 9]
+
+
+def test_a_friend_follows_an_invitation_to_the_shop_which_learns_the_code_alone(
+    site: Site, page: Page
+) -> None:
+    asked: list[Request] = []
+
+    def shop(route: Route) -> None:
+        asked.append(route.request)
+        route.fulfill(body="the shop")
+
+    page.route("https://shop.example/**", shop)
+    page.goto(site.link("r"))
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.get_by_text("the shop").wait_for()
+    [request] = asked
+    assert request.url == f"https://shop.example/welcome?ref={site.link('r').rpartition('/')[2]}"
+    assert "referer" not in request.all_headers()

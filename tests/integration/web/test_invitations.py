@@ -48,6 +48,8 @@ def test_a_friend_is_led_to_the_shop_with_the_code_and_learns_nothing_of_who_sen
     assert response.headers["X-Robots-Tag"] == "noindex"
     assert response.headers["Referrer-Policy"] == "no-referrer"
     assert '<html lang="de"' in response.text
+    # What a chat shows of it.
+    assert "<title>Jemand empfiehlt Ihnen Acme</title>" in response.text
     assert [unescape(url) for url in re.findall('href="([^"]+)"', response.text)] == [
         f"https://shop.example/welcome?from=mail&friend={code(web, message)}#top"
     ]
