@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from holdfast.channel import Poller, Publisher, Receiver, ResponseKind, Teller, Told
-from holdfast.delivery import Workspace, settle
+from holdfast.delivery import Workspace, collection, settle
 from holdfast.delivery.guard import check_rates
 from holdfast.errors import ChannelError, RunStopped, SettingsError
 from holdfast.responses.answering import answer_in
@@ -142,15 +142,25 @@ class _Round:
         """Handles every letter that is there now."""
         with self.ws.database.read() as connection:
             total = inbox.count_waiting(connection) if progress else 0
-        for page in self._pages():
+        pages = self._pages()
+        while self._handle_next(pages):
+            if progress:
+                progress(min(self.counts["letters"], total), total)
+
+    def _handle_next(self, pages: Iterator[_Page]) -> bool:
+        """Reads and applies a page; False: there is none left."""
+        # Thousands of answers at once, and none of them garbage: the search would take a fifth of the time.
+        with collection.paused():
+            page = next(pages, None)
+            if page is None:
+                return False
             with self.ws.database.write(exclusive=True) as connection:
                 applied = responses.apply(connection, page.answers, self.ws.complaints, self.now)
                 inbox.mark_handled(connection, self.ws.database, page.problems, self.now)
-            self._count(applied)
-            self.counts["letters"] += len(page.problems)
-            self.counts["unreadable"] += sum(problem is not None for problem in page.problems.values())
-            if progress:
-                progress(min(self.counts["letters"], total), total)
+        self._count(applied)
+        self.counts["letters"] += len(page.problems)
+        self.counts["unreadable"] += sum(problem is not None for problem in page.problems.values())
+        return True
 
     def _pages(self) -> Iterator[_Page]:
         page = _Page()
