@@ -29,16 +29,17 @@ Counts = Mapping[tuple[str, str], int]
 class VitalSigns:
     """The state of a project at a moment; what is `recent` is of the last `RECENT` before it.
 
-    Sends are of messages by channel and outcome, responses by channel ('': our own links) and kind, doubt by
-    channel and `message` or `post`, erasures those that wait, guarded runs by campaign: those that a guard
-    stopped and nobody resumed.
-    `oldest_unanswered` is since when the oldest open case has not been answered.
+    Letters that could not be read, ever, are by channel ('': our own links), sends of messages by channel and
+    outcome, responses by channel ('' again) and kind, doubt by channel and `message` or `post`, guarded runs
+    by campaign: those that a guard stopped and nobody resumed. `erasures` wait. `oldest_unanswered` is since
+    when the oldest open case has not been answered.
     """
 
     unread: int
     erasures: int
     oldest_erasure: datetime | None
     oldest_unread: datetime | None
+    unreadable: Mapping[str, int]
     due: Mapping[str, int]
     recent_sends: Counts
     recent_responses: Counts
@@ -62,6 +63,12 @@ def read_vital_signs(connection: Connection, now: datetime) -> VitalSigns:
         unread=count_waiting(connection),
         oldest_unread=connection.scalar(
             select(inbox.c.received_at).where(inbox.c.handled_at.is_(None)).order_by(inbox.c.id).limit(1)
+        ),
+        unreadable=_counted(
+            connection,
+            select(func.coalesce(inbox.c.channel, ""), func.count())
+            .where(inbox.c.problem.is_not(None))
+            .group_by(inbox.c.channel),
         ),
         due=_due(connection, now),
         recent_sends=_recent_sends(connection, now),

@@ -45,6 +45,12 @@ inbox = Table(
         sqlite_where=text("handled_at IS NULL"),
     ),
     Index("ix_inbox_bodies", "handled_at", postgresql_where=_READ, sqlite_where=_READ),
+    Index(
+        "ix_inbox_unreadable",
+        "channel",
+        postgresql_where=text("problem IS NOT NULL"),
+        sqlite_where=text("problem IS NOT NULL"),
+    ),
 )
 
 RESPONSE_KINDS = ("accepted", "deferred", *MESSAGE_RESPONSES, "resubscribed", "mentioned", "referred")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
@@ -45,18 +46,20 @@ class Intake:
         self._requests = Counter(
             "holdfast_intake_requests",
             "Answers that came to this process, by channel and what became of them.",
-            ("channel", "outcome"),
+            ("channel", "outcome", "process"),
             registry=registry,
         )
+        # Where several processes serve one port, a scrape reaches any of them: theirs are not one series.
+        self._process = str(os.getpid())
         # A series that begins with its first event hides that event from `increase`.
         for channel in (*channels, OUR_LINKS, NO_CHANNEL):
             for outcome in Outcome:
-                self._requests.labels(channel, outcome.value)
+                self._requests.labels(channel, outcome.value, self._process)
 
     def count(self, channel: str, outcome: Outcome) -> None:
         """Counts one request; a channel that the project does not have is none by name."""
         known = channel if channel in self._channels or channel == OUR_LINKS else NO_CHANNEL
-        self._requests.labels(known, outcome.value).inc()
+        self._requests.labels(known, outcome.value, self._process).inc()
 
 
 class Ledger(Collector):
@@ -115,6 +118,15 @@ def _gauges(signs: VitalSigns, channels: tuple[str, ...], now: datetime) -> Iter
         "holdfast_erasures_oldest_seconds", "How long ago the first of them asked; 0: nobody waits.", asked
     )
     none_of_channels = dict.fromkeys(channels, 0)
+    yield _gauge(
+        "holdfast_inbox_unreadable",
+        "Answers that could not be read, and are kept for people to look at.",
+        ("channel",),
+        (
+            ((channel or OUR_LINKS,), count)
+            for channel, count in (none_of_channels | dict(signs.unreadable)).items()
+        ),
+    )
     yield _gauge(
         "holdfast_messages_due",
         "Messages of running runs that may go out now.",

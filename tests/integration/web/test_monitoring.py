@@ -128,6 +128,12 @@ def test_the_inbox_is_counted_and_the_oldest_letter_has_its_age(web: Web, clock:
         inbox.mark_handled(connection, web.database, {first: None}, clock.now)
     assert value(web, "holdfast_inbox_unread") == 2
     assert value(web, "holdfast_inbox_oldest_unread_seconds") == 40
+    assert value(web, "holdfast_inbox_unreadable", channel="email") == 0
+    with web.database.write() as connection:
+        second = inbox.waiting(connection, 0, 1)[0].id
+        inbox.mark_handled(connection, web.database, {second: "no JSON"}, clock.now)
+    assert value(web, "holdfast_inbox_unreadable", channel="email") == 1
+    assert value(web, "holdfast_inbox_unreadable", channel="sms") == 0
 
 
 def test_sends_and_responses_are_counted_while_they_are_recent(web: Web, clock: Clock) -> None:
@@ -237,7 +243,7 @@ def test_nothing_that_grows_with_the_ledger_is_read_whole(web: Web, clock: Clock
                 ):
                     # What waits has an index of its own; the newest is the first that is met from the end.
                     waits = re.search(
-                        r"INDEX (ix_(messages_planned|messages_in_doubt|inbox_waiting)|uq_cases_open)",
+                        r"INDEX (ix_messages_(planned|in_doubt)|ix_inbox_(waiting|unreadable)|uq_cases_open)",
                         step.detail,
                     )
                     assert waits or re.search(r"ORDER BY \w+\.id DESC\s+LIMIT", statement), step.detail

@@ -15,6 +15,7 @@ ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _REFERRED = sa.text("kind = 'referred'")
 _SAID = sa.text("kind IN ('replied', 'mentioned', 'answered', 'complained')")
 _OPEN = sa.text("closed_at IS NULL")
+_UNREADABLE = sa.text("problem IS NOT NULL")
 _TOUCHED = sa.text("opened_at IS NOT NULL OR clicked_at IS NOT NULL")
 _WAITS = sa.text("erased_at IS NULL")
 _READ = sa.text("handled_at IS NOT NULL AND length(body) > 0")
@@ -30,6 +31,13 @@ def upgrade() -> None:
     op.add_column("customers", sa.Column("chosen_locale", sa.Text()))
     op.add_column("customers", sa.Column("paused_until", sa.BigInteger()))
     op.add_column("messages", sa.Column("answered_at", sa.BigInteger()))
+    op.create_index(
+        "ix_inbox_unreadable",
+        "inbox",
+        ["channel"],
+        postgresql_where=_UNREADABLE,
+        sqlite_where=_UNREADABLE,
+    )
     op.create_index(
         "ix_messages_touched",
         "messages",
