@@ -42,6 +42,9 @@ from holdfast.errors import DatabaseUnreachable, SettingsError
 _PROJECT_LOCK = 4_820_411
 # How long to wait, in seconds, before SQLite is asked again whether its one writer is done.
 _ASK_AGAIN_AFTER = 0.0005
+# Whoever wrote for longer than this, in seconds, gives way for as long as others need to ask twice or more:
+# SQLite keeps no queue, and who writes slice after slice would be the next one, and the next.
+_LONG, _GIVE_WAY = 0.02, 0.004
 
 
 class database_now(FunctionElement[int]):  # noqa: N801 - reads as SQL
@@ -128,9 +131,12 @@ class Database:
             if self.is_sqlite:
                 connection = connection.execution_options(holdfast_immediate=True)
             with connection.begin():
+                begun = time.monotonic()
                 if exclusive and not self.is_sqlite:
                     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _PROJECT_LOCK})
                 yield connection
+        if self.is_sqlite and time.monotonic() - begun > _LONG:
+            time.sleep(_GIVE_WAY)
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
