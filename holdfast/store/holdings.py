@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Table, Text, cast, literal, or_, select
+from sqlalchemy import ColumnElement, Select, Table, Text, cast, literal, or_, select, tuple_, union_all
 
 from holdfast.tables import (
     addresses,
@@ -75,7 +75,8 @@ def _of_messages_or_theirs(customer_id: int) -> ColumnElement[bool]:
     alone = responses.c.message_id.is_(None) & (responses.c.customer_id == customer_id)
     of_messages = select(responses.c.id).where(responses.c.message_id.in_(messages_of(customer_id)))
     of_nothing = select(responses.c.id).where(alone)
-    return or_(responses.c.id.in_(of_messages), responses.c.id.in_(of_nothing))
+    # Not either of two: for that PostgreSQL reads the whole table.
+    return responses.c.id.in_(union_all(of_messages, of_nothing))
 
 
 def _of_orders(table: Table) -> Whose:
@@ -93,9 +94,8 @@ def _of_cases(customer_id: int) -> ColumnElement[bool]:
 
 
 def _of_addresses(customer_id: int) -> ColumnElement[bool]:
-    theirs = addresses.c.customer_id == customer_id
-    same = (addresses.c.kind == suppressions.c.kind) & (addresses.c.address_key == suppressions.c.address_key)
-    return select(addresses.c.kind).where(theirs, same).exists()
+    theirs = select(addresses.c.kind, addresses.c.address_key).where(addresses.c.customer_id == customer_id)
+    return tuple_(suppressions.c.kind, suppressions.c.address_key).in_(theirs)
 
 
 def _name_of(table: Table) -> ColumnElement[str]:

@@ -78,6 +78,8 @@ def _add(
         answered: bool = False,
     ) -> Response:
         contact = responses.contact_of(ws, message_id)
+        if contact.erased:
+            return pages.notice(request, "erased", 410)
         if not contact.exists:
             return pages.notice(request, "forged", 404)
         return pages.show(

@@ -34,6 +34,7 @@ from holdfast.tables import (
 )
 from tests.integration.conftest import SECRET, Bench, Clock
 from tests.integration.web.conftest import Web, on_sqlite, signed
+from tests.query_plans import full_scans
 
 # Tables that hold nothing of a customer; the inbox is emptied by letters.
 OF_NOBODY = {"attempts", "campaign_versions", "cursors", "decisions", "paces", "posts", "runs", "inbox"}
@@ -68,6 +69,14 @@ def test_every_table_is_known_to_hold_something_of_customers_or_nothing() -> Non
     assert len(described) == len({*described})
     assert {*described} | OF_NOBODY == {*metadata.tables}
     assert {*described}.isdisjoint(OF_NOBODY)
+
+
+@on_sqlite
+def test_no_table_is_read_from_end_to_end_for_one_customer(bench: Bench) -> None:
+    with bench.ws.database.read() as connection:
+        for holding in HOLDINGS:
+            statement = select(holding.table).where(holding.theirs(1))
+            assert full_scans(connection, statement, holding.table.name) == []
 
 
 # Words of ours or of a file, that a column may hold only one of.
