@@ -7,6 +7,7 @@ import re
 from datetime import timedelta
 from html import unescape
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -204,3 +205,17 @@ def test_a_letter_that_no_page_of_ours_wrote_is_kept_unread(web: Web, clock: Clo
     assert collect(web.bench.ws, clock.now).unreadable == 10
     assert {letter.problem for letter in web.letters()} == {"not what one of our own links writes down"}
     assert kept(web) == []
+
+
+@on_sqlite
+def test_the_link_of_a_message_that_a_run_sent_leads_to_its_page(web: Web) -> None:
+    web.bench.shop.customers(1)
+    web.bench.edit("ask.sms.txt", "How was it? {{ links.survey }}?answer=4")
+    web.bench.campaign(steps=[{"id": "ask", "channels": ["sms"], "template": "ask", "survey": "csat"}])
+    web.bench.run()
+    [[message]] = web.bench.sms.calls
+    link = urlsplit(message.text.split()[-1])
+    assert chosen(web.client.get(f"{link.path}?{link.query}")) == ["4"]
+    assert web.client.post(link.path, data={"answer": "5"}).status_code == 200
+    collect(web.bench.ws, web.bench.clock.now)
+    assert [row[:2] for row in kept(web)] == [("csat", 5)]
