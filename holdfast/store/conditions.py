@@ -244,7 +244,7 @@ def _answered(survey: str, answer: SurveyAnswer, context: RuleContext) -> Column
     latest = (
         select(compare(responses.c.score, answer))
         .where(*conditions)
-        .order_by(responses.c.occurred_at.desc(), responses.c.id.desc())
+        .order_by(responses.c.occurred_at.desc(), responses.c.event_id.desc())
         .limit(1)
         .correlate(customers)
         .scalar_subquery()

@@ -27,7 +27,7 @@ from holdfast.surveys import Survey
 from holdfast.tables import SAID, messages, responses, runs
 
 _a = (
-    select(*(responses.c[name] for name in ("id", "message_id", "survey", "score", "occurred_at")))
+    select(*(responses.c[name] for name in ("event_id", "message_id", "survey", "score", "occurred_at")))
     .where(SAID, responses.c.kind == "answered")
     .subquery("answers")
 )
@@ -151,10 +151,11 @@ def monthly_waves(
 
 
 def _place_among(*whose: ColumnElement[Any]) -> ColumnElement[int]:
-    """An answer's place among the same customer's to the survey, the latest first."""
+    """An answer's place among the same customer's to the survey, the latest first. Of one moment's the name
+    decides, not the order in which they came."""
     return func.row_number().over(
         partition_by=(*whose, _a.c.survey, messages.c.customer_id),
-        order_by=(_a.c.occurred_at.desc(), _a.c.id.desc()),
+        order_by=(_a.c.occurred_at.desc(), _a.c.event_id.desc()),
     )
 
 

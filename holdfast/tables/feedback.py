@@ -119,7 +119,8 @@ responses = Table(
     Column("reason", Text),
     Column("url", Text),
     Column("text", Text),
-    # Of what was `answered`: `nps` or `csat`, and the answer on its scale.
+    # Of what was `answered`: `nps` or `csat`, and the answer on its scale. All are kept: who reads them takes
+    # the latest, and of two of one moment the one of the later name.
     Column("survey", Text),
     Column("score", SmallInteger),
     # The case that it opened, or belongs to.
