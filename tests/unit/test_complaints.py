@@ -54,6 +54,9 @@ def test_complaints_of_four_languages_are_found_in_any_spelling(text: str) -> No
         "شكرا لكم، وصل الطلب",
         "ممنون، سفارش رسید",
         "money. Come back soon",  # its words apart
+        "برنامه را نصب کردم، ممنون",  # installed it; in Arabic a swindle
+        "شكرا للوكيل على المساعدة",  # the dealer; in Persian a lawyer
+        "Das Bild zeigt einen gebrochenen Ast",
         "🙏" * 3000,
     ],
 )
