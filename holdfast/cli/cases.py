@@ -120,14 +120,23 @@ def note(
 
 
 @cases.command()
-def close(context: typer.Context, id_: Id, because: Because, as_json: AsJson = False) -> None:
-    """Close a case; marketing goes to the customer again."""
+def close(
+    context: typer.Context,
+    ids: Annotated[list[int], typer.Argument(metavar="ID…", min=1, help="The cases' numbers.")],
+    because: Because,
+    as_json: AsJson = False,
+) -> None:
+    """Close cases; marketing goes to their customers again."""
     from holdfast.responses import cases as casework
 
     session: Session = context.obj
+    now = datetime.now(UTC)
     with session.workspace() as ws:
-        case = casework.close(ws, id_, because, operator(), datetime.now(UTC))
-    _tell(case, "closed", as_json)
+        closed = casework.close_all(ws, ids, because, operator(), now)
+    if as_json:
+        print_json([asdict(case) for case in closed])
+    for case in () if as_json else closed:
+        _tell(case, "closed", as_json)
 
 
 def conversations(

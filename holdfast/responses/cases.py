@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -91,6 +91,13 @@ def close(ws: Workspace, case_id: int, why: str, who: str, now: datetime) -> Cas
     return _work_on(ws, casework.close, case_id, why, who, now)
 
 
+def close_all(ws: Workspace, case_ids: Sequence[int], why: str, who: str, now: datetime) -> list[Case]:
+    """Closes these cases, all or none. Raises as `close` does."""
+    text = _text(why)
+    with ws.database.write(exclusive=True) as connection:
+        return [_step(connection, casework.close, id_, text, who, now) for id_ in dict.fromkeys(case_ids)]
+
+
 def list_conversations(ws: Workspace, most: int) -> list[Conversation]:
     """What customers wrote to us, by customer and channel: those gone on with last, the latest first."""
     with ws.database.read() as connection:
@@ -116,13 +123,26 @@ def _work_on(
 ) -> Case:
     text = _text(text)
     with ws.database.write(exclusive=True) as connection:
-        case = _known(connection, case_id)
-        if case.closed_at is not None and not also_closed:
-            raise CaseError(
-                f"case {case_id} is closed", hint="what is new about it opens it again: holdfast cases open"
-            )
-        step(connection, case_id, who, text, now)
-        return _known(connection, case_id)
+        return _step(connection, step, case_id, text, who, now, also_closed=also_closed)
+
+
+def _step(
+    connection: Connection,
+    step: Step,
+    case_id: int,
+    text: str,
+    who: str,
+    now: datetime,
+    *,
+    also_closed: bool = False,
+) -> Case:
+    case = _known(connection, case_id)
+    if case.closed_at is not None and not also_closed:
+        raise CaseError(
+            f"case {case_id} is closed", hint="what is new about it opens it again: holdfast cases open"
+        )
+    step(connection, case_id, who, text, now)
+    return _known(connection, case_id)
 
 
 def _known(connection: Connection, case_id: int) -> Case:

@@ -93,7 +93,7 @@ def test_a_case_is_opened_by_hand_once_and_again_soon_after_it_was_closed(bench:
     casework.close(bench.ws, case.id, "settled", "ann", NOW)
     again = casework.open_case(bench.ws, "c1", "called again", "ann", NOW + timedelta(days=14))
     assert (again.id, again.reopened) == (case.id, 1)
-    casework.close(bench.ws, case.id, "settled", "ann", NOW + timedelta(days=14))
+    [_] = casework.close_all(bench.ws, [case.id, case.id], "settled", "ann", NOW + timedelta(days=14))
     assert casework.open_case(bench.ws, "c1", "anew", "ann", NOW + timedelta(days=29)).id != case.id
 
 
@@ -108,6 +108,9 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(bench: Bench) -> Non
     for words in ("", " \0 ", "x" * 10_001):
         with pytest.raises(CaseError, match="characters; expected 1 to 10,000"):
             casework.note(bench.ws, case.id, words, "ann", NOW)
+    with pytest.raises(CaseUnknown, match="there is no case 99"):
+        casework.close_all(bench.ws, [case.id, 99], "done", "ann", NOW)
+    assert casework.list_cases(bench.ws) == [case]
     closed = casework.close(bench.ws, case.id, "done", "ann", NOW)
     for step in (casework.close, casework.answer):
         with pytest.raises(CaseError, match=f"case {case.id} is closed"):
