@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -81,6 +82,9 @@ def test_requests_are_counted_by_channel_and_outcome(web: Web) -> None:
         ("email", "refused"): 1,
         ("email", "too_large"): 1,
     }
+    # Another process has series of its own.
+    counted = scrape(web)["holdfast_intake_requests_total"]
+    assert {dict(labels)["process"] for labels in counted} == {str(os.getpid())}
 
 
 @on_sqlite
