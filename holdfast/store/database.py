@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import sqlite3
 import threading
 import time
@@ -42,9 +44,6 @@ from holdfast.errors import DatabaseUnreachable, SettingsError
 _PROJECT_LOCK = 4_820_411
 # How long to wait, in seconds, before SQLite is asked again whether its one writer is done.
 _ASK_AGAIN_AFTER = 0.0005
-# Whoever wrote for longer than this, in seconds, gives way for as long as others need to ask twice or more:
-# SQLite keeps no queue, and who writes slice after slice would be the next one, and the next.
-_LONG, _GIVE_WAY = 0.02, 0.004
 
 
 class database_now(FunctionElement[int]):  # noqa: N801 - reads as SQL
@@ -84,6 +83,32 @@ def _url(location: str | Path) -> URL:
     return url
 
 
+class _Turnstile:
+    """Passed on the way to a write on SQLite: who waits for the writer before them stands in it, and lets
+    nobody by. SQLite keeps no queue: whoever writes slice after slice would be the next one, and the next."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> None:
+        if self._descriptor is None:
+            self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+
+    def __exit__(self, *exception: object) -> None:
+        if self._descriptor is not None:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Gives the file back."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    __del__ = close
+
+
 class Database:
     """A project's database. Safe to share between threads; not across a fork."""
 
@@ -96,8 +121,10 @@ class Database:
         self.is_sqlite = url.get_backend_name() == "sqlite"
         # SQLite has one writer; threads of this process queue here instead of polling its file lock.
         self._writer = threading.Lock() if self.is_sqlite else nullcontext()
+        self._turn: _Turnstile | nullcontext[None] = nullcontext()
         if self.is_sqlite and url.database and url.database != ":memory:":
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            self._turn = _Turnstile(Path(f"{url.database}-turn"))
         try:
             # Values of customers must not reach the text of an exception, hence hide_parameters.
             self.engine: Engine = create_engine(
@@ -130,13 +157,12 @@ class Database:
         with self._writer, self._connection() as connection:
             if self.is_sqlite:
                 connection = connection.execution_options(holdfast_immediate=True)
-            with connection.begin():
-                begun = time.monotonic()
+            with self._turn:
+                transaction = connection.begin()
+            with transaction:
                 if exclusive and not self.is_sqlite:
                     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _PROJECT_LOCK})
                 yield connection
-        if self.is_sqlite and time.monotonic() - begun > _LONG:
-            time.sleep(_GIVE_WAY)
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
@@ -173,6 +199,8 @@ class Database:
     def close(self) -> None:
         """Gives all connections back."""
         self.engine.dispose()
+        if isinstance(self._turn, _Turnstile):
+            self._turn.close()
 
 
 def packed(records: Iterable[Iterable[Any]]) -> str:

@@ -42,7 +42,7 @@ from holdfast.units import DailyWindow
 
 # Customers judged in one write transaction: keeps each to about a tenth of a second, so that webhooks get in
 # between. Each slice costs some thirty milliseconds more, to compile its statements.
-SLICE = 5_000
+SLICE = 4_000
 
 
 def enroll(

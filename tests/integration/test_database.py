@@ -1,4 +1,8 @@
+import fcntl
+import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import insert, select
@@ -34,3 +38,34 @@ def test_the_database_has_a_clock_of_its_own(database: Database) -> None:
     with database.read() as connection:
         told = connection.scalar(select(database_now()))
     assert abs(from_microseconds(told) - datetime.now(UTC)) < timedelta(seconds=30)
+
+
+def test_who_waits_to_write_is_the_next_one_however_soon_another_would_write_again(tmp_path: Path) -> None:
+    file = tmp_path / "holdfast.db"
+    ours, theirs, written = Database(file), Database(file), []
+
+    def write(database: Database, name: str) -> None:
+        with database.write():
+            written.append(name)
+
+    write(ours, "once")
+    with ThreadPoolExecutor(1) as pool, open(f"{file}-turn", "rb") as turn:
+        with ours.write():
+            waiting = pool.submit(write, theirs, "theirs")
+            while not is_taken(turn.fileno()):
+                os.sched_yield()
+        write(ours, "ours again")
+        waiting.result()
+    assert written == ["once", "theirs", "ours again"]
+    ours.close()
+    theirs.close()
+
+
+def is_taken(descriptor: int) -> bool:
+    """Whether somebody stands in the turnstile."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False
