@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import date, datetime
 from typing import Any, NamedTuple
 
@@ -32,8 +33,8 @@ def erase_waiting(ws: Workspace, now: datetime, asked_until: datetime | None = N
     """Erases all who wait for it, or who asked up to a moment, one after the other."""
     with ws.database.read() as connection:
         requests = erasing.waiting(connection, asked_until)
-    done = sum(erasing.erase(ws.database, request.customer_id, now) for request in requests)
-    return Erased(done, len(requests) - done)
+    ended = Counter(erasing.erase(ws.database, request.customer_id, now) for request in requests)
+    return Erased(ended["done"], ended["put_off"])
 
 
 def erase_customer(ws: Workspace, external_id: str, asked_by: str, now: datetime) -> Erased:
@@ -41,8 +42,8 @@ def erase_customer(ws: Workspace, external_id: str, asked_by: str, now: datetime
     with ws.database.write(exclusive=True) as connection:
         customer_id = _customer(connection, external_id)
         erasing.ask(connection, customer_id, ws.secret, asked_by, now)
-    done = erasing.erase(ws.database, customer_id, now)
-    return Erased(int(done), int(not done))
+    ended = erasing.erase(ws.database, customer_id, now)
+    return Erased(int(ended == "done"), int(ended == "put_off"))
 
 
 def keep_customer(ws: Workspace, external_id: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
 from sqlalchemy import (
@@ -32,7 +32,7 @@ from sqlalchemy import (
 from holdfast.audience.reasons import Reason
 from holdfast.store.database import Database
 from holdfast.store.holdings import HOLDINGS, messages_of
-from holdfast.store.staging import stage, staging_table
+from holdfast.store.staging import one_import_at_a_time, stage, staging_table
 from holdfast.tables import HAS_BODY, addresses, customers, erasures, inbox, messages, responses
 from holdfast.tokens import erasure_mark
 
@@ -102,8 +102,13 @@ def waiting(connection: Connection, asked_until: datetime | None = None) -> list
 # --- carrying it out ------------------------------------------------------------------------------
 
 
-def erase(database: Database, customer_id: int, now: datetime) -> bool:
-    """Erases the customer, who was asked for; False: one of their messages is with a provider at this moment.
+Ended = Literal["done", "put_off", "dropped"]
+"""How it ended: `put_off`, one of their messages is with a provider at this moment; `dropped`, nobody asks
+for it (any more)."""
+
+
+def erase(database: Database, customer_id: int, now: datetime) -> Ended:
+    """Erases the customer, for whom somebody asked.
 
     Answers that name an address of theirs are looked for before the transaction: the inbox is large.
     """
@@ -113,9 +118,14 @@ def erase(database: Database, customer_id: int, now: datetime) -> bool:
         if database.is_sqlite:
             # What is deleted is overwritten in the file.
             connection.exec_driver_sql("PRAGMA secure_delete = ON")
+        # An import that is under way would write down once more whoever it has just looked up.
+        one_import_at_a_time(connection)
+        waits = erasures.c.customer_id == customer_id, erasures.c.erased_at.is_(None)
+        if not connection.scalar(select(exists().where(*waits))):
+            return "dropped"
         of_them = messages.c.id.in_(messages_of(customer_id))
         if connection.scalar(select(exists().where(of_them, messages.c.state == "sending"))):
-            return False
+            return "put_off"
         connection.execute(
             update(messages)
             .where(of_them, messages.c.state.in_(("planned", "leased")))
@@ -132,7 +142,7 @@ def erase(database: Database, customer_id: int, now: datetime) -> bool:
         connection.execute(
             update(erasures).where(erasures.c.customer_id == customer_id).values(erased_at=now)
         )
-    return True
+    return "done"
 
 
 def _needles(connection: Connection, customer_id: int) -> set[bytes]:

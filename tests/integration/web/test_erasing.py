@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from typing import Any
 
@@ -18,6 +19,7 @@ from holdfast.responses import collect, contact_of
 from holdfast.store import erasing
 from holdfast.store.holdings import HOLDINGS
 from holdfast.store.imports import ImportReport, import_records
+from holdfast.store.staging import one_import_at_a_time
 from holdfast.tables import (
     addresses,
     campaign_versions,
@@ -33,7 +35,8 @@ from holdfast.tables import (
     suppressions,
 )
 from tests.integration.conftest import SECRET, Bench, Clock
-from tests.integration.web.conftest import Web, on_sqlite, signed
+from tests.integration.test_races import wait_for_a_lock
+from tests.integration.web.conftest import Web, on_postgresql, on_sqlite, signed
 from tests.query_plans import full_scans
 
 # Tables that hold nothing of a customer; the inbox is emptied by letters.
@@ -148,7 +151,7 @@ def test_of_an_erased_customer_nothing_stays_but_what_is_named_here(bench: Bench
     theirs, others = fill(bench, 1, "Zebra"), fill(bench, 2, "Giraffe")
     before = found(bench, "Giraffe")
     assert before == found(bench, "Zebra")
-    assert erasing.erase(bench.ws.database, theirs, bench.clock.now)
+    assert erasing.erase(bench.ws.database, theirs, bench.clock.now) == "done"
     left: dict[str, set[str]] = {}
     for place in found(bench, "Zebra"):
         table, _, column = place.partition(".")
@@ -311,6 +314,19 @@ def test_an_invitation_of_an_erased_customer_brings_nobody(web: Web, clock: Cloc
         assert connection.scalars(select(addresses.c.address)).all() == []
 
 
+@on_postgresql
+def test_an_import_that_is_under_way_ends_before_anybody_is_erased(web: Web, clock: Clock) -> None:
+    lived(web, clock)
+    with ThreadPoolExecutor() as pool:
+        with web.database.write() as connection:
+            one_import_at_a_time(connection)
+            erased = pool.submit(answering.erase_customer, web.bench.ws, "C-7731", "operator ann", clock.now)
+            wait_for_a_lock(web.database)
+            assert "customers.external_id" in found(web.bench, "C-7731")
+        assert erased.result(60) == (1, 0)
+    assert found(web.bench, *SECRETS) == set()
+
+
 # --- messages in flight, requests -------------------------------------------------------------------
 
 
@@ -360,6 +376,7 @@ def test_requests_are_carried_out_all_or_those_of_long_ago_and_can_be_taken_back
     ]
     assert answering.erase_waiting(bench.ws, bench.clock.now, waits[0].asked_at) == (1, 0)
     answering.keep_customer(bench.ws, "c2")
+    assert erasing.erase(bench.ws.database, 2, bench.clock.now) == "dropped"
     with pytest.raises(RunError, match="nobody asked that this customer be erased"):
         answering.keep_customer(bench.ws, "c2")
     assert answering.erase_waiting(bench.ws, bench.clock.now) == (1, 0)
