@@ -246,7 +246,7 @@ BATCH = st.one_of(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=st.lists(BATCH, min_size=5, max_size=9))
 def test_whatever_comes_in_whatever_order_the_books_agree(
     database: Database, put: Import, batches: list[tuple[Kind, list[dict[str, Any]]]]
