@@ -92,16 +92,18 @@ def read(body: bytes) -> Told:
     try:
         events = _EVENTS.validate_json(body)
     except ValidationError:
-        raise ValueError("not a JSON list of events with id, key, event and at") from None
+        raise ValueError("not a JSON list of events with id, event and at") from None
     left_out = Counter(event_type(event.event) for event in events if event.event not in _KINDS)
     return Told([_response(event) for event in events if event.event in _KINDS], left_out)
 
 
 class _Event(BaseModel):
-    """An answer as it comes: `key` is the message's, `at` ISO with a zone or seconds since 1970."""
+    """An answer as it comes: `key` is the message's or post's, or else `provider_id` what the channel called
+    it; `at` is ISO with a zone, or seconds since 1970."""
 
     id: str = Field(min_length=1)
-    key: str
+    key: str = ""
+    provider_id: str = ""
     event: str
     at: AwareDatetime
     url: str = ""
@@ -123,6 +125,7 @@ def _response(event: _Event) -> Response:
         event_id=event.id,
         occurred_at=event.at,
         key=event.key,
+        provider_id=event.provider_id,
         reason=RejectReason(known) if event.reason else None,
         permanent=event.permanent,
         url=event.url,

@@ -96,6 +96,7 @@ def test_events_become_responses_and_unknown_ones_are_left_out(channel: SandboxC
         {"id": "4", "key": "9.sig", "event": "levitated", "at": "2026-06-03T12:00:00Z"},
         {"id": "6", "key": "9.sig", "event": "answered", "at": "2026-06-03T12:00:00Z"},
         {"id": "5", "key": "9.sig", "event": "replied", "at": "2026-06-03T12:00:00Z", "text": "Danke!"},
+        {"id": "7", "provider_id": "a.txt", "event": "mentioned", "at": "2026-06-03T12:00:00Z", "text": "Ha"},
     ]
     assert channel.parse(json.dumps(events).encode()) == [
         Response(ResponseKind.DELIVERED, "1", NOW, key="7.sig"),
@@ -104,6 +105,7 @@ def test_events_become_responses_and_unknown_ones_are_left_out(channel: SandboxC
         ),
         Response(ResponseKind.BOUNCED, "3", NOW, key="9.sig", reason=RejectReason.UNKNOWN),
         Response(ResponseKind.REPLIED, "5", NOW, key="9.sig", text="Danke!"),
+        Response(ResponseKind.MENTIONED, "7", NOW, provider_id="a.txt", text="Ha"),
     ]
 
 
@@ -120,5 +122,5 @@ def test_events_become_responses_and_unknown_ones_are_left_out(channel: SandboxC
     ids=["empty", "mapping", "bytes", "fields", "time", "no zone"],
 )
 def test_a_body_that_cannot_be_read_is_an_error_without_its_data(channel: SandboxChannel, body: Any) -> None:
-    with pytest.raises(ValueError, match=r"^not a JSON list of events with id, key, event and at$"):
+    with pytest.raises(ValueError, match=r"^not a JSON list of events with id, event and at$"):
         channel.parse(body)
