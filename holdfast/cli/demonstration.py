@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,15 +21,18 @@ from holdfast import report
 from holdfast.cli import serving
 from holdfast.cli.reporting import write_pages
 from holdfast.cli.sandbox import write_sandbox
-from holdfast.cli.session import Session
+from holdfast.cli.session import Session, operator
 from holdfast.cli.shown import progress_bars, results_table, show, waterfall_table
-from holdfast.demo.answers import Endpoints, answer
+from holdfast.demo.answers import answer
+from holdfast.demo.conversations import answer_surveys, asking, write_back
 from holdfast.demo.customers import Habits
 from holdfast.demo.mail import MailServer
 from holdfast.demo.shop import write_shop
+from holdfast.demo.web_app import Endpoints
 from holdfast.errors import OrchestrationError
 from holdfast.orchestration.server import ensure_server, stop_server
 from holdfast.report.formats import percent
+from holdfast.responses import cases
 from holdfast.store.imports import Kind, import_file
 
 if TYPE_CHECKING:
@@ -40,6 +44,8 @@ _HABITS = Habits(effect=0.9, order=0.04)
 _SEED = 7
 _SHOWN_IN_SANDBOX = 50
 _STOP_WITHIN = 60.0  # seconds
+_STARTED_WITHIN = 300.0
+_LOOK_EVERY = 0.5
 
 
 def run(session: Session, customers: int) -> None:
@@ -88,9 +94,7 @@ def _settle_in(root: Path, home: Path, mail_port: int) -> Endpoints:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    endpoints = Endpoints(
-        f"http://127.0.0.1:{port}", "email", secrets.token_urlsafe(24), secrets.token_urlsafe(24)
-    )
+    endpoints = Endpoints(f"http://127.0.0.1:{port}", secrets.token_urlsafe(24), secrets.token_urlsafe(24))
     os.environ.update(
         HOLDFAST_PROJECT=str(root),
         HOLDFAST_DATABASE_URL=f"sqlite:///{home / 'demo.db'}",
@@ -100,11 +104,16 @@ def _settle_in(root: Path, home: Path, mail_port: int) -> Endpoints:
         HOLDFAST_WEB__TOKENS__SHOP__TOKEN__ENV="DEMO_TOKEN",  # noqa: S106 - where it is
         HOLDFAST_WEB__TOKENS__SHOP__SCOPES="orders",
         **{
-            f"HOLDFAST_CHANNELS__{name.upper()}__FOLDER": str(home / "sandbox" / name)
+            f"HOLDFAST_CHANNELS__{name.upper()}__{setting}": value
             for name in ("email", "telegram", "sms", "x")
+            for setting, value in (
+                ("FOLDER", str(home / "sandbox" / name)),
+                ("WEBHOOK_KEY__ENV", "DEMO_WEBHOOK_KEY"),
+            )
         },
-        HOLDFAST_CHANNELS__EMAIL__WEBHOOK_KEY__ENV="DEMO_WEBHOOK_KEY",
         HOLDFAST_CHANNELS__RECEIPTS__PORT=str(mail_port),
+        HOLDFAST_CASES__RECOVERY="sorry",
+        HOLDFAST_REFERRALS__URL="https://shop.example/welcome",
         # Nobody is asleep: the demo is to show the same at every hour.
         HOLDFAST_DEFAULTS__SEND__WINDOW="00:00-23:59",
         DEMO_TOKEN=endpoints.token,
@@ -163,7 +172,8 @@ def _worker(log: Path) -> Iterator[Callable[[], None]]:
 def _tell_the_story(
     session: Session, home: Path, endpoints: Endpoints, console: Console, look: Callable[[], None]
 ) -> dict[str, Ended]:
-    """Send, be answered, collect, thank, tell regulars the news, measure: each flow through Prefect."""
+    """Send, be answered, thank, tell regulars the news, ask how it was, collect, see to complaints, measure:
+    each flow through Prefect."""
     from holdfast.orchestration import deployments, running
 
     def through_prefect(name: str, as_of: datetime | None = None) -> Ended:
@@ -197,12 +207,48 @@ def _tell_the_story(
             now=datetime.now(UTC),
             progress=lambda done, total: progress("answer", done, total),
         )
-    console.print("customers: " + ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in did.items()))
+    console.print(f"customers: {_told(did)}")
+    for name in ("thanks", "news", "feedback"):
+        runs[name] = through_prefect(name)
+    sandbox, now = home / "sandbox", datetime.now(UTC)
+    phones = {name: sandbox / name for name in ("email", "telegram", "sms")}
+    did = write_back(phones, sandbox / "x", endpoints, now) + answer_surveys(sandbox / "email", endpoints)
+    console.print(f"customers: {_told(did)}")
     runs[deployments.COLLECT] = through_prefect(deployments.COLLECT)
-    runs["thanks"] = through_prefect("thanks")
-    runs["news"] = through_prefect("news")
+    with console.status("Saying sorry to who has complained …"):
+        _wait_until_done(session, "sorry", now, look)
+    _see_to_a_complaint(session, console)
     runs[deployments.REFRESH] = through_prefect(deployments.REFRESH)
     return runs
+
+
+def _told(did: Mapping[str, int]) -> str:
+    return ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in did.items())
+
+
+def _wait_until_done(session: Session, campaign: str, since: datetime, look: Callable[[], None]) -> None:
+    """Waits for the campaign's run that a flow has started since then."""
+    give_up = time.monotonic() + _STARTED_WITHIN
+    with session.workspace() as ws:
+        while not any(
+            found.run.state == "done" and found.run.as_of > since
+            for found in report.status(ws, datetime.now(UTC), campaign)
+        ):
+            look()
+            if time.monotonic() > give_up:
+                raise OrchestrationError(f"no run of {campaign} is done", hint="look at it in the Prefect UI")
+            time.sleep(_LOOK_EVERY)
+
+
+def _see_to_a_complaint(session: Session, console: Console) -> None:
+    """Does what an operator does with the first complaint in words: reads, answers and closes it."""
+    with session.workspace() as ws:
+        waiting = cases.list_cases(ws)
+        [first, *_] = [case for case in waiting if case.reason == "reply"]
+        now, who = datetime.now(UTC), operator()
+        cases.answer(ws, first.id, "We are sorry. A new parcel is on its way to you.", who, now)
+        cases.close(ws, first.id, "sent again", who, now)
+    console.print(f"complaints: {len(waiting):,} cases were opened; case {first.id} is answered and closed")
 
 
 def _show(session: Session, home: Path, endpoints: Endpoints, runs: Mapping[str, Ended]) -> None:
@@ -214,12 +260,14 @@ def _show(session: Session, home: Path, endpoints: Endpoints, runs: Mapping[str,
             name, id_ = status.run.campaign, status.run.id
             print()
             show(f"{name}: from the rule to the messages", waterfall_table(report.waterfall(ws, id_)))
-            print()
-            show(f"{name}: what became of them", results_table(report.results(ws, id_)))
+            if became := report.results(ws, id_):
+                print()
+                show(f"{name}: what became of them", results_table(became))
         reports = {name: report.campaign_report(ws, name, now) for name in report.campaigns_with_runs(ws)}
         sheet = report.kpi_sheet(ws, report.month_before(ws, now), now)
     winback = reports["winback"]
     [index, *_] = write_pages(home / "report", list(reports.values()), sheet)
+    survey = asking(home / "sandbox" / "email", endpoints.url)[0]
     _, sandbox = write_sandbox(session.project, home / "sandbox", _SHOWN_IN_SANDBOX)
     print()
     show("winback: what customers did", results_table(_funnel(winback)))
@@ -227,6 +275,7 @@ def _show(session: Session, home: Path, endpoints: Endpoints, runs: Mapping[str,
     show("winback: what came of it", results_table(_arms(winback)))
     print(f"\nThe verdict: {winback.headline}")
     print(f"What was planted: {_HABITS.uplift_per_letter * 100:+.1f} points a letter")
+    print(f"What customers say: {reports['feedback'].headline}")
     print(
         f"""
 Where to look
@@ -236,6 +285,7 @@ Where to look
         + "".join(f"    {name:18}{ended.url}\n" for name, ended in runs.items())
         + f"""\
   web app             {endpoints.url} (follow a link in one of the messages)
+  survey              {endpoints.url}{survey}
   messages (sandbox)  {_shown(sandbox)}
   messages (smtp)     {_shown(home / "mail")}
 
@@ -243,7 +293,9 @@ The Prefect server and the web app stay up: holdfast demo --stop ends them. To a
   export HOLDFAST_DATABASE_URL={os.environ["HOLDFAST_DATABASE_URL"]}
   holdfast status
   holdfast why winback C000042
-  holdfast preview winback --customer C000042"""
+  holdfast preview winback --customer C000042
+  holdfast cases
+  holdfast conversations"""
     )
 
 
