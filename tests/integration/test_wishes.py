@@ -16,6 +16,8 @@ from holdfast.store import cases, wishes
 from holdfast.store.cases import Complaint
 from tests.integration.conftest import NOW, Bench
 
+# What is no matter of SQL is tried on one database.
+on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 Wish = Callable[[Connection, int], None]
 
 
@@ -78,6 +80,7 @@ def test_a_wish_that_comes_between_planning_and_sending_is_respected(
     assert bench.states() == {("accepted", None): 2, ("skipped", reason): 1}
 
 
+@on_sqlite
 @WISHES
 def test_a_later_step_is_skipped_for_who_asked_for_less(bench: Bench, wish: Wish, reason: str) -> None:
     [id_] = bench.shop.customers(1)
@@ -90,6 +93,7 @@ def test_a_later_step_is_skipped_for_who_asked_for_less(bench: Bench, wish: Wish
     assert bench.states(step="second") == {("skipped", reason): 1}
 
 
+@on_sqlite
 @WISHES
 def test_a_wish_says_nothing_about_receipts(bench: Bench, wish: Wish, reason: str) -> None:
     [id_] = bench.shop.customers(1)
@@ -99,6 +103,7 @@ def test_a_wish_says_nothing_about_receipts(bench: Bench, wish: Wish, reason: st
     assert bench.states() == {("accepted", None): 1}
 
 
+@on_sqlite
 def test_a_refused_topic_says_nothing_about_others_and_can_be_wanted_again(bench: Bench) -> None:
     [id_] = bench.shop.customers(1)
     ask(bench, id_, refuse)
@@ -114,6 +119,7 @@ def test_a_refused_topic_says_nothing_about_others_and_can_be_wanted_again(bench
     assert len(bench.sms.addresses) == 3
 
 
+@on_sqlite
 def test_a_pause_ends_by_itself_or_by_the_customers_word(bench: Bench) -> None:
     first, second = bench.shop.customers(2)
     for id_ in (first, second):

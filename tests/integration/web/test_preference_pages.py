@@ -91,6 +91,7 @@ def test_without_topics_the_page_asks_for_none(make_web: MakeWeb) -> None:
 # --- a rest ---------------------------------------------------------------------------------------
 
 
+@on_sqlite
 def test_a_rest_begins_at_once_lasts_thirty_days_and_can_be_ended(web: Web, clock: Clock) -> None:
     message = web.message(locale="de", timezone="Asia/Tokyo")
     link = path(web, message, "p")
