@@ -18,10 +18,12 @@ from sqlalchemy import (
     and_,
     case,
     cast,
+    exists,
     false,
     func,
     insert,
     literal,
+    or_,
     select,
     true,
 )
@@ -29,6 +31,8 @@ from sqlalchemy import (
 from holdfast.tables import addresses, consents, customers, erasures, messages
 
 _MARKETING = "marketing"
+# What a resubscription gives back has this in its evidence.
+_RESUBSCRIBED = "%: resubscribed%"
 
 
 class Recipient(NamedTuple):
@@ -126,7 +130,7 @@ def record(
 
 
 def withdraw(connection: Connection, answers: FromClause) -> None:
-    """A no for each answer that withdraws, unless a no was said at that very moment.
+    """A no for each answer that withdraws, unless a no was said at that very moment; for a complaint always.
 
     Where another no is in force as well: what took it back may still be on its way to us.
     `answers` has customer_id, contact_kind, kind, channel, message_id and occurred_at.
@@ -135,7 +139,48 @@ def withdraw(connection: Connection, answers: FromClause) -> None:
         answers,
         and_(consents.c.recorded_at == answers.c.occurred_at, ~consents.c.granted, ~consents.c.pending),
     )
-    _add(connection, answers, false(), func.coalesce(~said_now, true()))
+    is_news = or_(answers.c.kind == "complained", func.coalesce(~said_now, true()))
+    _add(connection, answers, false(), is_news)
+    _end_what_was_given_back(connection, answers)
+
+
+def _end_what_was_given_back(connection: Connection, answers: FromClause) -> None:
+    """A no at the moment of each resubscription that was given after such an answer, was heard of before it,
+    and does not take it back: unless the customer said yes in between."""
+    given_back, of_its_own = consents.alias("given_back"), consents.alias("of_its_own")
+
+    def said_yes(words: FromClause) -> ColumnElement[bool]:
+        return and_(
+            words.c.customer_id == answers.c.customer_id,
+            words.c.kind == answers.c.contact_kind,
+            words.c.purpose == _MARKETING,
+            words.c.granted,
+        )
+
+    takes_it_back = _evidence(answers.c.channel, "resubscribed")
+    yes_in_between = exists().where(
+        said_yes(of_its_own),
+        ~of_its_own.c.evidence.like(_RESUBSCRIBED),
+        of_its_own.c.recorded_at > answers.c.occurred_at,
+        of_its_own.c.recorded_at <= given_back.c.recorded_at,
+    )
+    late = (
+        select(
+            *(column for column in answers.c if column.name != "occurred_at"),
+            given_back.c.recorded_at.label("occurred_at"),
+        )
+        .join_from(answers, given_back, said_yes(given_back))
+        .where(
+            given_back.c.evidence.like(_RESUBSCRIBED),
+            given_back.c.recorded_at >= answers.c.occurred_at,
+            or_(
+                answers.c.kind != "unsubscribed",
+                func.substr(given_back.c.evidence, 1, func.length(takes_it_back)) != takes_it_back,
+            ),
+            ~yes_in_between,
+        )
+    )
+    _add(connection, late.subquery("late"), false(), true())
 
 
 def restore(connection: Connection, answers: FromClause) -> None:

@@ -357,6 +357,30 @@ def test_a_resubscription_takes_no_complaint_back(bench: Bench) -> None:
     assert not resubscribed_after(bench, unsubscribed, complained)
 
 
+def test_a_complaint_between_ends_what_was_given_back_though_it_is_heard_of_last(bench: Bench) -> None:
+    [key] = sent(bench)
+    assert resubscribed_after(bench, answer(ResponseKind.UNSUBSCRIBED, 60, key=key))
+    applied(bench, answer(ResponseKind.COMPLAINED, 90, key=key))
+    assert not latest_consent(bench, 1).granted
+    assert latest_consent(bench, 1).recorded_at == NOW + timedelta(seconds=120)
+
+
+@on_sqlite
+def test_a_yes_of_its_own_after_a_complaint_that_is_heard_of_last_stands(bench: Bench) -> None:
+    [key] = sent(bench)
+    bench.shop.consent([1], "sms", granted=True, at=NOW + timedelta(seconds=100))
+    assert resubscribed_after(bench, answer(ResponseKind.UNSUBSCRIBED, 110, key=key))
+    applied(bench, answer(ResponseKind.COMPLAINED, 90, key=key))
+    assert latest_consent(bench, 1).granted
+
+
+@on_sqlite
+def test_a_complaint_at_the_moment_of_an_unsubscription_is_not_taken_back_with_it(bench: Bench) -> None:
+    [key] = sent(bench)
+    withdrawn = [answer(kind, 60, key=key) for kind in (ResponseKind.UNSUBSCRIBED, ResponseKind.COMPLAINED)]
+    assert not resubscribed_after(bench, *withdrawn)
+
+
 @on_sqlite
 def test_a_resubscription_that_comes_late_takes_no_later_withdrawal_back(bench: Bench) -> None:
     [key] = sent(bench)
