@@ -40,12 +40,15 @@ class GroupCommit(Generic[Given, Answer]):
         return answer.result()
 
     def _write_next(self) -> None:
-        # None but who has the turn takes away.
+        self._serve(self._group())
+
+    def _group(self) -> list[tuple[Given, Future[Answer]]]:
+        """Those who wait, as many as may be written at once. None but who has the turn takes away."""
         group = [self._waiting.popleft()]
         size = self._size(group[0][0])
         while self._waiting and (size := size + self._size(self._waiting[0][0])) <= self._most:
             group.append(self._waiting.popleft())
-        self._serve(group)
+        return group
 
     def _serve(self, group: Sequence[tuple[Given, Future[Answer]]]) -> None:
         try:

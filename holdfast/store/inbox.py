@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Text, func, insert, select, update
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 
-from holdfast.errors import StoreError
 from holdfast.store.database import Database
 from holdfast.store.group_commit import GroupCommit
 from holdfast.store.staging import rows_written
@@ -33,13 +33,13 @@ class Letter:
     received_at: datetime
 
 
-class Inbox:
-    """Where a process with several threads keeps what comes: those who come during a write share the next
-    one, and its commit."""
+class Inbox(GroupCommit[_Row, bool]):
+    """Where a process with several threads keeps what comes: those who come during a write, or while it waits
+    for the database, share it, and its commit."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._write = GroupCommit(self._written, _BYTES_AT_ONCE, size=lambda letter: len(letter["body"]))
+        super().__init__(self._each_new, _BYTES_AT_ONCE, size=lambda letter: len(letter["body"]))
 
     def put(self, channel: str | None, body: bytes, now: datetime) -> bool:
         """Keeps a body, committed when this returns; False: these very bytes of the channel were there
@@ -47,7 +47,7 @@ class Inbox:
 
         Bodies of our own links have no channel, and are each their own.
         """
-        became = self._write(
+        return self(
             {
                 "channel": channel,
                 "received_at": now,
@@ -55,33 +55,40 @@ class Inbox:
                 "digest": hashlib.sha256(body).digest(),
             }
         )
-        if isinstance(became, Exception):
-            raise became
-        return became
 
-    def _written(self, letters: Sequence[_Row]) -> Sequence[bool | Exception]:
-        """Whether each is new; or why none could be kept, for all: they are not tried one by one while a
-        database does not answer."""
+    def _write_next(self) -> None:
+        group: list[tuple[_Row, Future[bool]]] = []
         try:
-            try:
-                self._insert(letters)
-            except IntegrityError:
-                return [self._is_new(letter) for letter in letters]
-        except (StoreError, SQLAlchemyError) as error:
-            return [error] * len(letters)
-        return [True] * len(letters)
+            with self._database.write() as connection:
+                # Not before: the database may have been another's for as long as a hundred letters take.
+                group = self._group()
+                self._insert(connection, [letter for letter, _ in group])
+        except IntegrityError:
+            self._serve(group)
+        except BaseException as error:
+            # Of all who wait: they are not tried one by one while a database does not answer.
+            for _, answer in group or self._group():
+                answer.set_exception(error)
+        else:
+            for _, answer in group:
+                answer.set_result(True)
+
+    def _each_new(self, letters: Sequence[_Row]) -> Sequence[bool]:
+        """Whether each was not there yet: some of them were."""
+        return [self._is_new(letter) for letter in letters]
 
     def _is_new(self, letter: _Row) -> bool:
         try:
-            self._insert([letter])
+            with self._database.write() as connection:
+                self._insert(connection, [letter])
         except IntegrityError:
             return False
         return True
 
-    def _insert(self, letters: Sequence[_Row]) -> None:
+    @staticmethod
+    def _insert(connection: Connection, letters: Sequence[_Row]) -> None:
         # A plain INSERT: SQLAlchemy would compile an ON CONFLICT anew for each letter, half of all the work.
-        with self._database.write() as connection:
-            connection.execute(insert(inbox), letters)
+        connection.execute(insert(inbox), letters)
 
 
 def put(database: Database, channel: str | None, body: bytes, now: datetime) -> bool:
