@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,7 +12,7 @@ from sqlalchemy import BigInteger, Connection, Text, func, insert, select, updat
 from sqlalchemy.exc import IntegrityError
 
 from holdfast.store.database import Database
-from holdfast.store.group_commit import GroupCommit
+from holdfast.store.group_commit import Awaited, GroupCommit
 from holdfast.store.staging import rows_written
 from holdfast.tables import HAS_BODY, inbox
 
@@ -57,7 +56,7 @@ class Inbox(GroupCommit[_Row, bool]):
         )
 
     def _write_next(self) -> None:
-        group: list[tuple[_Row, Future[bool]]] = []
+        group: Sequence[tuple[_Row, Awaited[bool]]] = []
         try:
             with self._database.write() as connection:
                 # Not before: the database may have been another's for as long as a hundred letters take.

@@ -79,3 +79,26 @@ def test_a_write_is_as_large_as_it_may_be_and_what_is_larger_is_written_alone() 
     disk = Disk()
     write_together(disk, 10, 1, [4, 6, 5, 30, 2], size=lambda number: number)
     assert disk.writes == [[1], [4, 6], [5], [30], [2]]
+
+
+def test_who_has_an_answer_waits_for_nobodys_next_write() -> None:
+    first, last = threading.Event(), threading.Event()
+
+    def write(group: Sequence[int]) -> Sequence[int]:
+        assert {1: first, 9: last}.get(group[0], first).wait(30)
+        return group
+
+    commit = GroupCommit(write, 2)
+    with ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(commit, 1)]
+        while not commit._is_taken:
+            os.sched_yield()
+        for place, number in enumerate([2, 3, 9], start=1):
+            calls.append(pool.submit(commit, number))
+            while len(commit._waiting) < place:
+                os.sched_yield()
+        first.set()
+        assert [call.result(timeout=30) for call in calls[:3]] == [1, 2, 3]
+        assert not calls[3].done()
+        last.set()
+        assert calls[3].result(timeout=30) == 9
