@@ -91,7 +91,7 @@ def test_who_has_an_answer_waits_for_nobodys_next_write() -> None:
     commit = GroupCommit(write, 2)
     with ThreadPoolExecutor(4) as pool:
         calls = [pool.submit(commit, 1)]
-        while not commit._is_taken:
+        while commit._waiting or not commit._is_taken:
             os.sched_yield()
         for place, number in enumerate([2, 3, 9], start=1):
             calls.append(pool.submit(commit, number))
