@@ -69,3 +69,11 @@ def is_taken(descriptor: int) -> bool:
         return True
     fcntl.flock(descriptor, fcntl.LOCK_UN)
     return False
+
+
+def test_without_a_place_for_the_turnstile_it_is_written_all_the_same(tmp_path: Path) -> None:
+    Path(tmp_path, "holdfast.db-turn").mkdir()
+    database = Database(tmp_path / "holdfast.db")
+    with database.write() as connection:
+        assert connection.scalar(select(1)) == 1
+    database.close()
