@@ -94,7 +94,8 @@ def _settings(
 
 
 def _problem(location: tuple[int | str, ...], kind: str, text: str, settings: list[str]) -> str:
-    setting = ".".join(str(part) for part in location)
+    # The first of several is named as the setting: it may be the only one, and in no list.
+    setting = ".".join(str(part) for part in location if part != 0)
     if kind == "extra_forbidden":
         return f"there is no setting {setting!r}{_did_you_mean(setting, settings)}"
     if kind == "missing":
