@@ -114,7 +114,8 @@ def a_complaint_was_seen_to(project: Path) -> None:
 def a_survey_is_answered(project: Path, browser: Browser, link: str) -> None:
     page = browser.new_page(java_script_enabled=False)
     page.goto(link)
-    page.get_by_role("radio", name="10").check()
+    page.get_by_text("10", exact=True).click()
+    assert page.get_by_role("radio", name="10").is_checked()
     page.get_by_role("textbox").fill("I would tell everybody.")
     page.get_by_role("button").click()
     assert page.get_by_role("status").count() == 1

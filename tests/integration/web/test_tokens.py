@@ -99,6 +99,7 @@ def test_a_token_that_can_be_guessed_or_not_be_sent_is_told_at_the_start(
 
 def test_no_log_shows_a_token(web: Web, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "httpx")  # which who serves the app keeps quiet
     for token in (TOKEN, "a token of nobody at all"):
         asked(web, "/api/orders", f"Bearer {token}")
     assert "/api/orders" in caplog.text
