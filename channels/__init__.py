@@ -84,7 +84,12 @@ def _settings(
     except ValidationError as error:
         # The foreign error holds the values, secrets among them: only where and what is told.
         problems = [
-            _problem(problem["loc"], problem["type"], problem["msg"], list(found.Settings.model_fields))
+            _problem(
+                _as_written(problem["loc"], options),
+                problem["type"],
+                problem["msg"],
+                list(found.Settings.model_fields),
+            )
             for problem in error.errors(include_input=False, include_context=False, include_url=False)
         ]
     raise SettingsError(
@@ -93,9 +98,14 @@ def _settings(
     )
 
 
+def _as_written(location: tuple[int | str, ...], options: dict[str, Any]) -> tuple[int | str, ...]:
+    """The location without the place in a list, where one value was written for a list of one."""
+    alone = location[1:2] == (0,) and not isinstance(options.get(str(location[0])), list)
+    return (location[0], *location[2:]) if alone else location
+
+
 def _problem(location: tuple[int | str, ...], kind: str, text: str, settings: list[str]) -> str:
-    # The first of several is named as the setting: it may be the only one, and in no list.
-    setting = ".".join(str(part) for part in location if part != 0)
+    setting = ".".join(map(str, location))
     if kind == "extra_forbidden":
         return f"there is no setting {setting!r}{_did_you_mean(setting, settings)}"
     if kind == "missing":

@@ -86,7 +86,16 @@ ONE = ("before the call", "mid-response", "before settle", "mid-bisect", RANDOM,
 TWO = (RANDOM, "mid-response", RANDOM, "before settle", RANDOM, "before the call", RANDOM)
 
 
-@pytest.mark.parametrize("provider", ["sendgrid", "smtp"])
+# Each database and each provider; how they are crossed is for the long tests too.
+PAIRS = [
+    ("sqlite", "sendgrid"),
+    ("postgresql", "smtp"),
+    pytest.param("sqlite", "smtp", marks=pytest.mark.long),
+    pytest.param("postgresql", "sendgrid", marks=pytest.mark.long),
+]
+
+
+@pytest.mark.parametrize(("database", "provider"), PAIRS, indirect=["database"])
 def test_workers_killed_alone_and_beside_another_repeat_nothing_and_their_doubt_ends(
     database: Database, tmp_path: Path, provider: str
 ) -> None:
