@@ -114,11 +114,13 @@ def a_complaint_was_seen_to(project: Path) -> None:
 def a_survey_is_answered(project: Path, browser: Browser, link: str) -> None:
     page = browser.new_page(java_script_enabled=False)
     page.goto(link)
-    page.get_by_text("10", exact=True).click()
-    assert page.get_by_role("radio", name="10").is_checked()
+    # In whatever language, and with its digits.
+    ten = page.locator("input[value='10']")
+    page.locator("label", has=ten).click()
+    assert ten.is_checked()
     page.get_by_role("textbox").fill("I would tell everybody.")
     page.get_by_role("button").click()
-    assert page.get_by_role("status").count() == 1
+    page.get_by_role("status").wait_for()
     page.close()
     of = {"HOLDFAST_DATABASE_URL": "sqlite:///.holdfast/demo/demo.db"}
     assert "1 new answers" in holdfast(project, "collect", **of).stdout
