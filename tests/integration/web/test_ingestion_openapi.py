@@ -19,7 +19,7 @@ from holdfast.web import create_app
 from holdfast.wiring import open_workspace
 
 TOKEN = "a token of the tests"
-EXAMPLES = 30  # for each kind of records, of what the description allows, and of what it does not
+EXAMPLES = 20  # for each kind of records, of what the description allows, and of what it does not
 # Too much at once is refused with 413, which is not among its own.
 REFUSALS = {"negative_data_rejection": {"expected-statuses": [400, 401, 413]}}
 CONFIG = SchemathesisConfig.from_dict({"checks": REFUSALS})
