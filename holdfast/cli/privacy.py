@@ -45,6 +45,7 @@ def erase(
             typer.echo("kept: nobody asks any more that they be erased", err=True)
             return
         if customer is not None:
+            responses.require_customer(ws, customer)
             _confirm(f"erase {customer}?", yes)
             erased = responses.erase_customer(ws, customer, f"operator {operator()}", datetime.now(UTC))
         else:

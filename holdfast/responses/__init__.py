@@ -9,6 +9,7 @@ from holdfast.responses.erasing import (
     erase_waiting,
     export_customer,
     keep_customer,
+    require_customer,
     waiting_to_be_erased,
 )
 from holdfast.responses.matching import apply
@@ -53,6 +54,7 @@ __all__ = [
     "keep_customer",
     "newly_came_back",
     "recover",
+    "require_customer",
     "save",
     "unsubscribe",
     "waiting_to_be_erased",

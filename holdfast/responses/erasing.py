@@ -37,6 +37,12 @@ def erase_waiting(ws: Workspace, now: datetime, asked_until: datetime | None = N
     return Erased(ended["done"], ended["put_off"])
 
 
+def require_customer(ws: Workspace, external_id: str) -> None:
+    """Raises StoreError where there is no customer of this id."""
+    with ws.database.read() as connection:
+        _customer(connection, external_id)
+
+
 def erase_customer(ws: Workspace, external_id: str, asked_by: str, now: datetime) -> Erased:
     """Erases one customer. Raises StoreError where there is none of this id."""
     with ws.database.write(exclusive=True) as connection:

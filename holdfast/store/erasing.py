@@ -30,6 +30,8 @@ from sqlalchemy import (
 )
 
 from holdfast.audience.reasons import Reason
+from holdfast.store.cases import BY_ITSELF
+from holdfast.store.casework import close, latest_case
 from holdfast.store.database import Database
 from holdfast.store.holdings import HOLDINGS, messages_of
 from holdfast.store.staging import one_import_at_a_time, stage, staging_table
@@ -132,6 +134,10 @@ def erase(database: Database, customer_id: int, now: datetime) -> Ended:
             .values(state="skipped", reason=Reason.ERASED.value, lease_owner=None, lease_expires_at=None)
         )
         _empty_letters(connection, database, [*letters, *_letters_of(connection, customer_id)])
+        open_case = latest_case(connection, customer_id)
+        if open_case is not None and open_case.closed_at is None:
+            # Nobody is left whom to answer.
+            close(connection, open_case.id, BY_ITSELF, "", now)
         for holding in HOLDINGS:
             if holding.gone:
                 connection.execute(delete(holding.table).where(holding.theirs(customer_id)))

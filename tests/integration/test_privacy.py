@@ -129,6 +129,8 @@ def test_erasing_lists_asks_and_does_nothing_without_a_yes(
     assert capsys.readouterr().err == "nobody waits to be erased\n"
     assert called("erase", "C3", "--yes") == 1
     assert "there is no customer of this id" in capsys.readouterr().err
+    assert called("erase", "nobody") == 1
+    assert capsys.readouterr().err.startswith("error: there is no customer of this id")  # and no question
     assert called("import", "customers", "customers.csv") == 1
     refused = (project / "customers.rejects.csv").read_text().splitlines()
     assert [row.split(",")[1:3] for row in refused[1:]] == [

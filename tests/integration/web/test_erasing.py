@@ -15,6 +15,7 @@ from sqlalchemy import JSON, Boolean, Date, LargeBinary, Table, Text, func, inse
 from holdfast import responses as answering
 from holdfast.channel import Response, ResponseKind
 from holdfast.errors import RunError, StoreError
+from holdfast.responses import cases as casework
 from holdfast.responses import collect, contact_of
 from holdfast.store import erasing
 from holdfast.store.holdings import HOLDINGS
@@ -325,6 +326,16 @@ def test_an_import_that_is_under_way_ends_before_anybody_is_erased(web: Web, clo
             assert "customers.external_id" in found(web.bench, "C-7731")
         assert erased.result(60) == (1, 0)
     assert found(web.bench, *SECRETS) == set()
+
+
+@on_sqlite
+def test_an_open_case_ends_with_its_customer(bench: Bench) -> None:
+    bench.shop.customers(2)
+    now = bench.clock.now
+    theirs, others = (casework.open_case(bench.ws, id_, "by phone", "ann", now) for id_ in ("c1", "c2"))
+    assert answering.erase_customer(bench.ws, "c1", "operator ann", now) == (1, 0)
+    assert [case.id for case in casework.list_cases(bench.ws)] == [others.id]
+    assert casework.show_case(bench.ws, theirs.id, now).case.closed_at == now
 
 
 # --- messages in flight, requests -------------------------------------------------------------------
