@@ -90,11 +90,6 @@ class Inbox(GroupCommit[_Row, bool]):
         connection.execute(insert(inbox), letters)
 
 
-def put(database: Database, channel: str | None, body: bytes, now: datetime) -> bool:
-    """Keeps one body, as `Inbox.put` does, by itself."""
-    return Inbox(database).put(channel, body, now)
-
-
 def waiting(connection: Connection, after_id: int, limit: int) -> list[Letter]:
     """The next letters that nobody has handled yet, by id."""
     rows = connection.execute(

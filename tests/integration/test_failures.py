@@ -355,7 +355,7 @@ def test_sendgrid_dropping_connections_is_settled_by_its_events_and_what_it_neve
 
             body = json.dumps([server.event(mail, "delivered", clock.now) for mail in server.mails]).encode()
             channel.verify(server.signed(body, clock.now), body, clock.now)
-            assert inbox.put(database, "email", body, clock.now)
+            assert inbox.Inbox(database).put("email", body, clock.now)
             assert collect(bench.ws, clock.now).problems == ()
             assert bench.states() == {("accepted", None): 30, ("in_doubt", "no_answer"): 10}
 

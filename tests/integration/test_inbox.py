@@ -107,7 +107,7 @@ def key_of(bench: Bench, number: int = 0) -> str:
 
 
 def test_the_same_bytes_are_kept_once_a_channel_and_those_of_our_links_always(database: Database) -> None:
-    kept = [inbox.put(database, channel, b"[]", NOW) for channel in ("a", "a", "b", None, None)]
+    kept = [inbox.Inbox(database).put(channel, b"[]", NOW) for channel in ("a", "a", "b", None, None)]
     assert kept == [True, False, True, True, True]
     assert counted(database, letters) == 4
 
@@ -142,7 +142,7 @@ def test_a_database_that_takes_nothing_says_so_to_each_who_waits(database: Datab
 
 def test_many_that_put_at_once_lose_nothing(database: Database) -> None:
     with ThreadPoolExecutor(8) as pool:
-        kept = list(pool.map(lambda n: inbox.put(database, "a", b"%d" % (n % 40), NOW), range(80)))
+        kept = list(pool.map(lambda n: inbox.Inbox(database).put("a", b"%d" % (n % 40), NOW), range(80)))
     assert sum(kept) == counted(database, letters) == 40
 
 
@@ -152,9 +152,9 @@ def test_letters_change_the_messages_they_are_of_and_are_read_once(bench: Bench)
     bench.run(bench.campaign())
     first, second = bench.messages()
     events = [("delivered", "e1", 1, key_of(bench)), ("opened", "e2", 9, key_of(bench))]
-    inbox.put(bench.ws.database, "answering", body(*events), LATER)
-    inbox.put(bench.ws.database, None, clicked(second.id, "c1"), NOW)
-    inbox.put(bench.ws.database, None, clicked(second.id, "c2", machine="scanner"), NOW)
+    inbox.Inbox(bench.ws.database).put("answering", body(*events), LATER)
+    inbox.Inbox(bench.ws.database).put(None, clicked(second.id, "c1"), NOW)
+    inbox.Inbox(bench.ws.database).put(None, clicked(second.id, "c2", machine="scanner"), NOW)
     told: list[tuple[int, int]] = []
     collected = collect(bench.ws, LATER, lambda done, total: told.append((done, total)))
     assert (collected.letters, collected.new, collected.unknown, collected.unreadable) == (3, 4, 0, 0)
@@ -176,7 +176,7 @@ def test_what_cannot_be_read_stays_with_the_reason_and_holds_nothing_up(bench: B
         (None, clicked(1, "c", kind="danced")),
         ("answering", body(("opened", "e1", 1, ""))),
     ]:
-        inbox.put(bench.ws.database, channel, text, NOW)
+        inbox.Inbox(bench.ws.database).put(channel, text, NOW)
     collected = collect(bench.ws, LATER)
     assert (collected.letters, collected.unreadable, collected.new, collected.unknown) == (6, 5, 1, 1)
     with bench.ws.database.read() as connection:
@@ -191,8 +191,8 @@ def test_letters_of_a_channel_that_cannot_be_opened_wait(bench: Bench) -> None:
     answering(bench)
     opened = bench.ws.channels
     bench.ws.channels = _Shut(opened, "answering")
-    inbox.put(bench.ws.database, "answering", body(("opened", "e1", 1, "")), NOW)
-    inbox.put(bench.ws.database, None, clicked(1, "c1"), NOW)
+    inbox.Inbox(bench.ws.database).put("answering", body(("opened", "e1", 1, "")), NOW)
+    inbox.Inbox(bench.ws.database).put(None, clicked(1, "c1"), NOW)
     collected = collect(bench.ws, LATER)
     assert collected.letters == 1
     assert collected.problems == ("answering: no secret",)
@@ -221,7 +221,7 @@ def test_two_that_collect_at_once_count_every_answer_once(bench: Bench) -> None:
     bench.run(bench.campaign())
     for number in range(50):
         key = key_of(bench, number) if number < 5 else bench.ws.signer.sign("message", number + 1)
-        inbox.put(bench.ws.database, "answering", body(("delivered", f"e{number}", 1, key)), NOW)
+        inbox.Inbox(bench.ws.database).put("answering", body(("delivered", f"e{number}", 1, key)), NOW)
     with ThreadPoolExecutor(2) as pool:
         rounds = list(pool.map(lambda _: collect(bench.ws, LATER), range(2)))
     assert sum(round_.new for round_ in rounds) == counted(bench.ws.database, responses) == 50
@@ -248,7 +248,7 @@ def test_a_channel_is_asked_from_where_it_was_read_to(bench: Bench) -> None:
 def test_a_channel_that_is_down_keeps_no_other_from_being_read(bench: Bench) -> None:
     channel = answering(bench)
     channel.is_down = True
-    inbox.put(bench.ws.database, "answering", body(("opened", "e1", 1, "")), NOW)
+    inbox.Inbox(bench.ws.database).put("answering", body(("opened", "e1", 1, "")), NOW)
     collected = collect(bench.ws, LATER)
     assert collected.new == 1
     assert collected.problems == ("answering: the network does not answer",)
@@ -309,7 +309,7 @@ def test_doubt_is_settled_by_answers_and_by_asking(bench: Bench) -> None:
     bench.channels["checked"].taken.append(
         bench.ws.signer.sign("message", bench.messages(channel="checked")[0].id)
     )
-    inbox.put(bench.ws.database, "answering", body(("accepted", "e1", 1, key_of(bench))), NOW)
+    inbox.Inbox(bench.ws.database).put("answering", body(("accepted", "e1", 1, key_of(bench))), NOW)
     collected = collect(bench.ws, bench.clock.advance(hours=1))
     assert collected == replace(Collected(), letters=1, new=1, settled=3, in_doubt=1)
     assert bench.states(channel="checked") == {("accepted", None): 1, ("planned", None): 1}
@@ -332,12 +332,12 @@ def test_the_command_says_what_came_and_fails_for_what_could_not_be_read(
 ) -> None:
     (tmp_path / "holdfast.yaml").write_text("channels: {email: {adapter: sandbox}}\n")
     with closing(open_workspace(tmp_path, lambda name: "")) as ws:
-        inbox.put(ws.database, None, clicked(7, "c1"), NOW)
-        inbox.put(ws.database, "gone", b"[]", NOW)
+        inbox.Inbox(ws.database).put(None, clicked(7, "c1"), NOW)
+        inbox.Inbox(ws.database).put("gone", b"[]", NOW)
         unheard_of = [
             {"id": f"e{n}", "key": "7.x", "event": "levitated", "at": NOW.isoformat()} for n in (1, 2)
         ]
-        inbox.put(ws.database, "email", json.dumps(unheard_of).encode(), NOW)
+        inbox.Inbox(ws.database).put("email", json.dumps(unheard_of).encode(), NOW)
     assert _exit_code("--project", str(tmp_path), "collect") == 1
     assert capsys.readouterr().out.splitlines()[:3] == [
         "3 letters read, 1 of them unreadable",

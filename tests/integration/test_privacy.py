@@ -32,26 +32,26 @@ def test_bodies_are_emptied_when_they_were_read_long_enough_ago_and_still_known(
 ) -> None:
     bench = make_bench(database, shop, clock, tmp_path, privacy={"keep_answers": "2d"})
     for body in (b"no answer of ours", b"nor this"):
-        inbox.put(database, None, body, clock.now)
+        inbox.Inbox(database).put(None, body, clock.now)
         collect(bench.ws, clock.now)
         clock.advance(days=1)
     assert collect(bench.ws, clock.now - timedelta(seconds=1)).emptied == 0
     assert collect(bench.ws, clock.now).emptied == 1
     assert bodies(bench) == [b"", b"nor this"]
     assert collect(bench.ws, clock.now).emptied == 0
-    inbox.put(database, "sms", b"of a provider", clock.now)
+    inbox.Inbox(database).put("sms", b"of a provider", clock.now)
     with database.write() as connection:
         connection.execute(update(letters).values(handled_at=clock.now))
     collect(bench.ws, clock.advance(days=2))
     assert bodies(bench) == [b"", b"", b""]
-    assert not inbox.put(database, "sms", b"of a provider", clock.now)
+    assert not inbox.Inbox(database).put("sms", b"of a provider", clock.now)
 
 
 @on_sqlite
 def test_a_letter_that_nobody_could_read_yet_is_not_emptied_however_old(
     database: Database, shop: Shop, clock: Clock, tmp_path: Path
 ) -> None:
-    inbox.put(database, "gone", b"of a channel that is away", clock.now)
+    inbox.Inbox(database).put("gone", b"of a channel that is away", clock.now)
     with database.write() as connection:
         assert inbox.empty_bodies(connection, clock.advance(days=400), 10) == 0
 
@@ -59,7 +59,7 @@ def test_a_letter_that_nobody_could_read_yet_is_not_emptied_however_old(
 @on_sqlite
 def test_very_many_old_bodies_are_emptied_slice_by_slice(bench: Bench) -> None:
     for number in range(5):
-        inbox.put(bench.ws.database, None, str(number).encode(), bench.clock.now)
+        inbox.Inbox(bench.ws.database).put(None, str(number).encode(), bench.clock.now)
     with bench.ws.database.write() as connection:
         connection.execute(update(letters).values(handled_at=bench.clock.now))
         assert [inbox.empty_bodies(connection, bench.clock.now, 2) for _ in range(4)] == [2, 2, 1, 0]

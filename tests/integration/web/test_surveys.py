@@ -201,7 +201,7 @@ def test_a_letter_that_no_page_of_ours_wrote_is_kept_unread(web: Web, clock: Clo
         )
     ):
         body = json.dumps({**good, "event": str(number), **wrong}).encode()
-        inbox.put(web.database, None, body, clock.now)
+        inbox.Inbox(web.database).put(None, body, clock.now)
     assert collect(web.bench.ws, clock.now).unreadable == 10
     assert {letter.problem for letter in web.letters()} == {"not what one of our own links writes down"}
     assert kept(web) == []
